@@ -1,0 +1,293 @@
+// The one table of everything that can go wrong. docs/reference/errors.md is generated from it.
+// A code never changes its meaning; the exit code is what a script sees.
+
+/** Exit codes of every mos command (0 is success). */
+export const exitCodes = {
+  failure: 1,
+  usage: 2,
+  input: 3,
+  refused: 4,
+  source: 5,
+  state: 6,
+  busy: 7,
+  unhealthy: 8,
+} as const;
+
+interface Entry {
+  readonly exit: (typeof exitCodes)[keyof typeof exitCodes];
+  /** One sentence for the reference page. */
+  readonly means: string;
+  /** What to do when the thrower knows nothing better. */
+  readonly hint: string;
+}
+
+const { failure, usage, input, refused, source, state, busy, unhealthy } = exitCodes;
+
+export const catalogue = {
+  // How a command was called.
+  usage: { exit: usage, means: "The command line is wrong.", hint: "Run the command with --help." },
+
+  // Input that a person wrote.
+  "manifest-invalid": {
+    exit: input,
+    means: "A manifest does not fit the schema.",
+    hint: "Correct the lines named above; docs/reference/manifest.md lists every field.",
+  },
+  "reference-invalid": {
+    exit: input,
+    means: "An image or manifest reference cannot be parsed.",
+    hint: "Use HOST[:PORT]/PATH:TAG, http://HOST:PORT/PATH:TAG or oci:DIR:TAG.",
+  },
+  "source-invalid": {
+    exit: input,
+    means: "The source of a target cannot be used as it is.",
+    hint: "Sources are docker://HOST/PATH:TAG, oci:DIR:TAG, rootfs:DIR and rootfs:FILE.tar.",
+  },
+  "name-invalid": {
+    exit: input,
+    means: "A name has characters that names may not have, or a wrong length.",
+    hint: "Use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+  },
+  "file-unreadable": {
+    exit: input,
+    means: "A file cannot be read.",
+    hint: "Check the path and its permissions.",
+  },
+  "file-exists": {
+    exit: input,
+    means: "A file that must not be overwritten is already there.",
+    hint: "Choose another name or move the existing file away.",
+  },
+  "keyset-unknown": { exit: input, means: "There is no keyset of this name.", hint: "trust keyset list" },
+  "keyset-exists": {
+    exit: input,
+    means: "A keyset of this name is already there.",
+    hint: "Keys are never overwritten: choose another name.",
+  },
+  "project-unknown": {
+    exit: input,
+    means: "The keyset has no project of this name.",
+    hint: "trust project list KEYSET",
+  },
+  "project-exists": {
+    exit: input,
+    means: "The keyset already has a project of this name.",
+    hint: "Keys are never overwritten: choose another name.",
+  },
+  "key-invalid": {
+    exit: input,
+    means: "A private key cannot be used.",
+    hint: "Keys are PKCS#8 PEM, RSA (2048 bits or more) or EC P-256.",
+  },
+
+  // Verification refused. Nothing on the device has changed.
+  "anchor-missing": {
+    exit: refused,
+    means: "No trust anchor was found, so nothing can be verified.",
+    hint: "Put the manifest CA where the policy looks for it, or name it with --ca FILE.",
+  },
+  "anchor-invalid": {
+    exit: refused,
+    means: "A trust anchor is there but cannot be used.",
+    hint: "An anchor is a PEM file of CA certificates.",
+  },
+  "certificate-missing": {
+    exit: refused,
+    means: "The manifest has no signing certificate attached.",
+    hint: "Publish it again with mosb manifest publish.",
+  },
+  "certificate-malformed": {
+    exit: refused,
+    means: "A certificate is not well-formed X.509.",
+    hint: "The artifact was damaged or altered: publish it again.",
+  },
+  "certificate-expired": {
+    exit: refused,
+    means: "A certificate of the chain is past its notAfter date.",
+    hint: "Sign the manifest with a current certificate; check the clock named above.",
+  },
+  "certificate-not-yet-valid": {
+    exit: refused,
+    means: "A certificate of the chain is before its notBefore date.",
+    hint: "Check the clock named above.",
+  },
+  "chain-untrusted": {
+    exit: refused,
+    means: "The signing certificate does not lead to a trust anchor.",
+    hint: "The manifest was signed under another CA than this device trusts.",
+  },
+  "chain-not-ca": {
+    exit: refused,
+    means: "A certificate that is not a CA was used to issue another one.",
+    hint: "Only CA certificates may issue: this chain was not made by a proper keyset.",
+  },
+  "chain-constraint": {
+    exit: refused,
+    means: "A certificate is used in a way its extensions forbid.",
+    hint: "The signing certificate needs digitalSignature and codeSigning; its issuers keyCertSign.",
+  },
+  "signature-missing": {
+    exit: refused,
+    means: "The manifest has no signature attached.",
+    hint: "Publish it again with mosb manifest publish.",
+  },
+  "signature-invalid": {
+    exit: refused,
+    means: "The signature does not fit the manifest and its certificate.",
+    hint: "The manifest or its signature was altered, or another key signed it.",
+  },
+  "algorithm-refused": {
+    exit: refused,
+    means: "A key or signature uses an algorithm that mos does not accept.",
+    hint: "Use RSA of 2048 to 8192 bits or EC P-256, with SHA-256.",
+  },
+  "artifact-type-wrong": {
+    exit: refused,
+    means: "The reference names an artifact that is not an install manifest.",
+    hint: "Name the tag that mosb manifest publish printed.",
+  },
+  "digest-mismatch": {
+    exit: refused,
+    means: "Content does not have the digest that names it.",
+    hint: "The source or the store is damaged or lying: fetch again, or from another source.",
+  },
+  "size-mismatch": {
+    exit: refused,
+    means: "Content does not have the size that was declared for it.",
+    hint: "The source is damaged or lying: fetch again, or from another source.",
+  },
+  "document-invalid": {
+    exit: refused,
+    means: "A JSON document of an image or artifact is malformed.",
+    hint: "The source is damaged or does not hold an OCI artifact.",
+  },
+  "layer-unsupported": {
+    exit: refused,
+    means: "A layer is of a kind that cannot be opened under dm-verity.",
+    hint: "Layers are squashfs or EROFS with a verity tree: build with stacker, or publish a rootfs: source.",
+  },
+  "verity-missing": {
+    exit: refused,
+    means: "A layer has no dm-verity root hash.",
+    hint: "Build the image with verity data (stacker does by default), or publish a rootfs: source.",
+  },
+  "verity-mismatch": {
+    exit: refused,
+    means: "A layer's hash tree does not lead to the root hash that was signed for it.",
+    hint: "The layer was built or signed wrongly: publish it again.",
+  },
+
+  // Where content comes from.
+  "registry-unreachable": {
+    exit: source,
+    means: "The registry cannot be reached.",
+    hint: "Check the address and the network.",
+  },
+  "registry-timeout": {
+    exit: source,
+    means: "The registry stopped answering, or answered too slowly.",
+    hint: "Check the network and try again; what was fetched so far is kept.",
+  },
+  "registry-refused": {
+    exit: source,
+    means: "The registry answered with an error.",
+    hint: "The answer above says why.",
+  },
+  "registry-unauthorized": {
+    exit: source,
+    means: "The registry wants credentials, or other ones.",
+    hint: "Log in with skopeo login or podman login; mos reads the same auth.json.",
+  },
+  "registry-invalid": {
+    exit: source,
+    means: "The registry's answer makes no sense.",
+    hint: "Is this address an OCI registry?",
+  },
+  "not-found": {
+    exit: source,
+    means: "The source has no content of this name or digest.",
+    hint: "Check the name and the tag.",
+  },
+  "too-large": {
+    exit: source,
+    means: "The source sent more than the limit for this kind of content.",
+    hint: "The source is lying or does not hold what the reference says.",
+  },
+  "push-failed": {
+    exit: source,
+    means: "The registry did not take what was pushed.",
+    hint: "The answer above says why. Nothing was tagged.",
+  },
+
+  // State on this machine.
+  "no-space": {
+    exit: state,
+    means: "A filesystem is full.",
+    hint: "Free some space on the filesystem named above.",
+  },
+  "state-invalid": {
+    exit: state,
+    means: "A state file is damaged.",
+    hint: "mosctl update writes it anew; the store itself is checked by digest.",
+  },
+  "no-generation": {
+    exit: state,
+    means: "No manifest has been applied on this device yet.",
+    hint: "mosctl update REF",
+  },
+  "idmap-exhausted": {
+    exit: state,
+    means: "There is no free uid range left for a new nsgroup.",
+    hint: "Fewer nsgroups, or a larger range for mos.",
+  },
+  "io-failed": {
+    exit: state,
+    means: "Reading or writing failed.",
+    hint: "The system's own message is above.",
+  },
+  "permission-denied": {
+    exit: state,
+    means: "The caller may not do this.",
+    hint: "Changing a device needs root: try with sudo.",
+  },
+  busy: {
+    exit: busy,
+    means: "Another transaction is running.",
+    hint: "Wait for it to end; the holder is named above.",
+  },
+
+  // What happens on systemd and other programs.
+  "layer-corrupt": {
+    exit: unhealthy,
+    means: "dm-verity found a block of a layer that is not what was signed.",
+    hint: "The disk is damaged or was altered: mosctl update REF fetches the layer again.",
+  },
+  "service-failed": {
+    exit: unhealthy,
+    means: "A service did not come up or is not running any more.",
+    hint: "journalctl -u UNIT shows its log.",
+  },
+  "systemd-failed": {
+    exit: failure,
+    means: "systemd did not do what it was asked.",
+    hint: "systemctl status and journalctl -b say more.",
+  },
+  "program-missing": {
+    exit: failure,
+    means: "A program that mos needs is not installed.",
+    hint: "Install the Debian package named above.",
+  },
+  "program-failed": {
+    exit: failure,
+    means: "A program that mos ran failed.",
+    hint: "Its own message is above.",
+  },
+  "agent-failed": {
+    exit: failure,
+    means: "mosd answered in a way that mosctl does not understand.",
+    hint: "Are both of one version? journalctl -u mosd",
+  },
+  internal: { exit: failure, means: "A defect in mos.", hint: "Please report it with the text above." },
+} as const satisfies Record<string, Entry>;
+
+export type ErrorCode = keyof typeof catalogue;

@@ -1,0 +1,29 @@
+import { defineConfig } from "vitest/config";
+
+// Lanes (docs/testing.md): `unit` needs nothing but this checkout; `integration` runs real programs of the
+// host (registry, skopeo, veritysetup, openssl); `machine` boots a real kernel and is slow on purpose.
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 20_000 } },
+      {
+        test: {
+          name: "integration",
+          include: ["test/integration/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: true,
+        },
+      },
+      {
+        test: {
+          name: "machine",
+          include: ["test/machine/**/*.test.ts"],
+          testTimeout: 600_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
