@@ -79,6 +79,17 @@ export const catalogue = {
     means: "A private key cannot be used.",
     hint: "Keys are PKCS#8 PEM, RSA (2048 bits or more) or EC P-256.",
   },
+  "key-unknown": {
+    exit: input,
+    means: "The keyset has no key, or the key no file, of this name.",
+    hint: "trust keyset show KEYSET",
+  },
+  "key-secret": {
+    exit: input,
+    means:
+      "A private key was asked for; mos never prints one, so that none ends in a log or a terminal's history.",
+    hint: "trust keyset show KEYSET KEY privkey.pem --path prints where it is.",
+  },
 
   // Verification refused. Nothing on the device has changed.
   "anchor-missing": {
@@ -175,6 +186,17 @@ export const catalogue = {
     exit: refused,
     means: "A layer's hash tree does not lead to the root hash that was signed for it.",
     hint: "The layer was built or signed wrongly: publish it again.",
+  },
+
+  "image-unusable": {
+    exit: refused,
+    means: "An image's configuration cannot be turned into a service.",
+    hint: "Give the image an entrypoint, and values without NUL characters.",
+  },
+  "update-type-unsupported": {
+    exit: refused,
+    means: "A partial manifest was given, which this version cannot merge.",
+    hint: "Publish a manifest with update_type: complete.",
   },
 
   // Where content comes from.
@@ -286,6 +308,11 @@ export const catalogue = {
     exit: failure,
     means: "mosd answered in a way that mosctl does not understand.",
     hint: "Are both of one version? journalctl -u mosd",
+  },
+  "machine-failed": {
+    exit: failure,
+    means: "A virtual machine did not do what it was asked.",
+    hint: "The end of its console is above.",
   },
   internal: { exit: failure, means: "A defect in mos.", hint: "Please report it with the text above." },
 } as const satisfies Record<string, Entry>;

@@ -49,15 +49,6 @@ export class MosError extends Error {
       ...(this.problems.length === 0 ? {} : { problems: this.problems }),
     };
   }
-
-  /** The inverse of {@link toDocument}, for a client that received one. */
-  static fromDocument(document: ErrorDocument): MosError {
-    return new MosError(document.code, document.message, {
-      ...(document.about === undefined ? {} : { about: document.about }),
-      hint: document.hint,
-      ...(document.problems === undefined ? {} : { problems: document.problems }),
-    });
-  }
 }
 
 /** Whether a code is one of the catalogue's, for text that came from outside. */

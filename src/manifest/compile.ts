@@ -1,0 +1,63 @@
+// From what a person wrote to what is signed: every source is replaced by the digest and size of the image
+// manifest that it resolved to. Pure; resolving and packing happen in src/publish.
+import { MosError } from "../errors/mos-error.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { ImportManifest, ImportTarget, InstallManifest } from "./schema.ts";
+
+/** The OCI manifest that a target's source resolved to. */
+export interface ResolvedImage {
+  readonly digest: Digest;
+  /** Bytes of the OCI manifest itself. */
+  readonly size: number;
+}
+
+/**
+ * Compiles a manifest. `images` is in the order of `manifest.targets`.
+ * @throws MosError `digest-mismatch` or `size-mismatch` when a source is not what the manifest pins
+ */
+export function compileManifest(manifest: ImportManifest, images: readonly ResolvedImage[]): InstallManifest {
+  return {
+    version: 1,
+    product: manifest.product,
+    storage: manifest.storage,
+    targets: manifest.targets.map((target, i) => {
+      const image = images[i];
+      if (image === undefined)
+        throw new MosError("internal", `no image was resolved for ${target.service_name}`);
+      checkPins(target, image);
+      return {
+        service_name: target.service_name,
+        version: target.version,
+        service_type: target.service_type,
+        network: target.network,
+        nsgroup: target.nsgroup,
+        digest: image.digest,
+        storage: target.storage,
+        size: image.size,
+      };
+    }),
+    update_type: manifest.update_type,
+  };
+}
+
+function checkPins(target: ImportTarget, image: ResolvedImage): void {
+  if (target.digest !== undefined && target.digest !== image.digest) {
+    throw new MosError(
+      "digest-mismatch",
+      `the source of ${target.service_name} has the digest ${image.digest}, but the manifest pins ${target.digest}`,
+      {
+        about: target.source,
+        hint: "Correct the pin, or find out why the source has changed.",
+      },
+    );
+  }
+  if (target.size !== undefined && target.size !== image.size) {
+    throw new MosError(
+      "size-mismatch",
+      `the image manifest of ${target.service_name} has ${image.size} bytes, but the manifest pins ${target.size}`,
+      {
+        about: target.source,
+      },
+    );
+  }
+}

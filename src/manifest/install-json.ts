@@ -1,0 +1,88 @@
+// install.json, byte for byte as the published encoder (Go's json.Marshal of its struct) writes it: fixed key
+// order, no white space, `null` for absent lists, and <, >, & and U+2028/U+2029 escaped. The bytes are what is
+// signed, so a reader keeps them and never encodes again.
+import type * as z from "zod";
+import { MosError } from "../errors/mos-error.ts";
+import { type Json, parseJson } from "../system/json.ts";
+import { checkRules, type Problem } from "./rules.ts";
+import { type InstallManifest, installManifestSchema } from "./schema.ts";
+
+/** JSON text with the escapes that Go's encoder adds. */
+function goJson(value: Json): string {
+  return JSON.stringify(value).replace(
+    /[<>&\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/**
+ * The bytes of install.json. Lists named `storage` are left out when empty (the form before December 2023,
+ * which every reader accepts), `ports` is `null` when empty.
+ */
+export function encodeInstallManifest(manifest: InstallManifest): Uint8Array {
+  const document: Json = {
+    version: manifest.version,
+    product: manifest.product,
+    ...(manifest.storage.length === 0
+      ? {}
+      : {
+          storage: manifest.storage.map((v) => ({
+            label: v.label,
+            persistent: v.persistent,
+            nsgroup: v.nsgroup,
+            size: v.size,
+          })),
+        }),
+    targets: manifest.targets.map((t) => ({
+      service_name: t.service_name,
+      version: t.version,
+      service_type: t.service_type,
+      network: {
+        type: t.network.type,
+        ipv4: t.network.ipv4,
+        ipv6: t.network.ipv6,
+        ports:
+          t.network.ports.length === 0
+            ? null
+            : t.network.ports.map((p) => ({ host: p.host, container: p.container })),
+      },
+      nsgroup: t.nsgroup,
+      digest: t.digest,
+      ...(t.storage.length === 0
+        ? {}
+        : { storage: t.storage.map((m) => ({ dest: m.dest, label: m.label })) }),
+      size: t.size,
+    })),
+    update_type: manifest.update_type,
+  };
+  return new TextEncoder().encode(goJson(document));
+}
+
+/** `targets.0.network.ports.1.host: message`, the way every report of a manifest names a field. */
+export function formatProblem({ path, message }: Problem): string {
+  return `${path.length === 0 ? "document" : path.join(".")}: ${message}`;
+}
+
+/** The problems of a zod error, unknown keys named at their own place. */
+export function problemsOf(error: z.core.$ZodError): Problem[] {
+  return error.issues.flatMap((issue) => {
+    const path = issue.path.map((part) => (typeof part === "symbol" ? String(part) : part));
+    if (issue.code !== "unrecognized_keys") return [{ path, message: issue.message }];
+    return issue.keys.map((key) => ({ path: [...path, key], message: "unknown key" }));
+  });
+}
+
+/**
+ * Parses and checks the bytes of an install.json.
+ * @throws MosError `document-invalid` when it is not strict JSON, `manifest-invalid` with every problem
+ */
+export function parseInstallManifest(bytes: Uint8Array): InstallManifest {
+  const result = installManifestSchema.safeParse(parseJson(bytes, "install.json"));
+  const problems = result.success ? checkRules(result.data) : problemsOf(result.error);
+  if (result.success && problems.length === 0) return result.data;
+  const lines = problems.map(formatProblem);
+  throw new MosError("manifest-invalid", `install.json does not fit the schema: ${lines[0]}`, {
+    about: "install.json",
+    problems: lines,
+  });
+}

@@ -1,0 +1,194 @@
+// Rules that concern several fields of a manifest at once. They are the same when a manifest is published and
+// when a device reads it; each violation is reported, with the path of the field to mend.
+import { type Cidr, formatAddress, formatSubnet, overlap, parseCidr, subnetBounds } from "./address.ts";
+import { isHostGroup } from "./names.ts";
+import type { ImportManifest, InstallManifest } from "./schema.ts";
+
+export interface Problem {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+/** What both forms of the manifest have in common. */
+type AnyManifest = InstallManifest | ImportManifest;
+type AnyTarget = AnyManifest["targets"][number];
+
+/** All violations of the rules that need more than one field. An empty list means that the manifest is sound. */
+export function checkRules(manifest: AnyManifest): Problem[] {
+  return [
+    ...uniqueNames(manifest),
+    ...uniqueLabels(manifest),
+    ...publishedPorts(manifest),
+    ...addresses(manifest),
+    ...subnets(manifest),
+    ...mounts(manifest),
+    ...onlyContainersRun(manifest),
+  ];
+}
+
+/** Reports each item whose key was seen before, at the later one. */
+function duplicates<T>(
+  items: Iterable<{ key: T; path: readonly (string | number)[]; owner: string }>,
+  say: (key: T, first: string) => string,
+): Problem[] {
+  const seen = new Map<T, string>();
+  const problems: Problem[] = [];
+  for (const { key, path, owner } of items) {
+    const first = seen.get(key);
+    if (first === undefined) seen.set(key, owner);
+    else problems.push({ path, message: say(key, first) });
+  }
+  return problems;
+}
+
+function uniqueNames({ targets }: AnyManifest): Problem[] {
+  return duplicates(
+    targets.map((t, i) => ({
+      key: t.service_name,
+      path: ["targets", i, "service_name"],
+      owner: `targets.${i}`,
+    })),
+    (name, first) => `the service name ${name} is already used by ${first}`,
+  );
+}
+
+function uniqueLabels({ storage }: AnyManifest): Problem[] {
+  return duplicates(
+    storage.map((v, i) => ({ key: v.label, path: ["storage", i, "label"], owner: `storage.${i}` })),
+    (label, first) => `the label ${label} is already used by ${first}`,
+  );
+}
+
+function publishedPorts({ targets }: AnyManifest): Problem[] {
+  const all = targets.flatMap((t, i) =>
+    t.network.ports.map((p, j) => ({
+      key: p.host,
+      path: ["targets", i, "network", "ports", j, "host"],
+      owner: t.service_name,
+    })),
+  );
+  const misplaced = targets.flatMap((t, i) =>
+    t.network.ports.length > 0 && t.network.type !== "simple"
+      ? [
+          {
+            path: ["targets", i, "network", "ports"],
+            message: `ports can be published on a network of type simple only, not ${t.network.type}`,
+          },
+        ]
+      : [],
+  );
+  return [
+    ...duplicates(all, (port, first) => `host port ${port} is already published by ${first}`),
+    ...misplaced,
+  ];
+}
+
+interface Located {
+  readonly cidr: Cidr;
+  readonly path: readonly (string | number)[];
+  readonly owner: string;
+}
+
+function locate(targets: readonly AnyTarget[]): Located[] {
+  return targets.flatMap((t, i) =>
+    ([4, 6] as const).flatMap((family) => {
+      const field = family === 4 ? "ipv4" : "ipv6";
+      const cidr = parseCidr(t.network[field], family);
+      return cidr === undefined
+        ? []
+        : [{ cidr, path: ["targets", i, "network", field], owner: t.service_name }];
+    }),
+  );
+}
+
+function addresses({ targets }: AnyManifest): Problem[] {
+  const problems: Problem[] = [];
+  for (const [i, t] of targets.entries()) {
+    if (t.network.type !== "simple" && (t.network.ipv4 !== "" || t.network.ipv6 !== "")) {
+      problems.push({
+        path: ["targets", i, "network"],
+        message: `an address can be given on a network of type simple only, not ${t.network.type}`,
+      });
+    }
+  }
+  const located = locate(targets);
+  for (const { cidr, path } of located) {
+    const { first, last } = subnetBounds(cidr);
+    const gateway = formatAddress(first + 1n, cidr.family);
+    if (last - first < 3n)
+      problems.push({
+        path,
+        message: "the subnet has no room for a gateway and a service: use a shorter prefix",
+      });
+    else if (cidr.address === first || cidr.address === last)
+      problems.push({ path, message: "is the subnet's own network or broadcast address" });
+    else if (cidr.address === first + 1n)
+      problems.push({ path, message: `${gateway} is the subnet's gateway` });
+  }
+  return [
+    ...problems,
+    ...duplicates(
+      located.map(({ cidr, path, owner }) => ({
+        key: `${formatAddress(cidr.address, cidr.family)}`,
+        path,
+        owner,
+      })),
+      (address, first) => `the address ${address} is already used by ${first}`,
+    ),
+  ];
+}
+
+/** Subnets are equal or disjoint; a subnet inside another one would make the route to it ambiguous. */
+function subnets({ targets }: AnyManifest): Problem[] {
+  const problems: Problem[] = [];
+  const seen: Located[] = [];
+  for (const here of locate(targets)) {
+    const other = seen.find(
+      (s) => overlap(s.cidr, here.cidr) && formatSubnet(s.cidr) !== formatSubnet(here.cidr),
+    );
+    if (other === undefined) seen.push(here);
+    else {
+      problems.push({
+        path: here.path,
+        message: `the subnet ${formatSubnet(here.cidr)} overlaps ${formatSubnet(other.cidr)} of ${other.owner} without being the same`,
+      });
+    }
+  }
+  return problems;
+}
+
+function mounts({ targets, storage }: AnyManifest): Problem[] {
+  const volumes = new Map(storage.map((v) => [v.label, v]));
+  return targets.flatMap((t, i) => {
+    const problems = duplicates(
+      t.storage.map((m, j) => ({ key: m.dest, path: ["targets", i, "storage", j, "dest"], owner: m.label })),
+      (dest, first) => `${dest} is already where the volume ${first} is mounted`,
+    );
+    for (const [j, m] of t.storage.entries()) {
+      const volume = volumes.get(m.label);
+      const path = ["targets", i, "storage", j, "label"];
+      if (volume === undefined)
+        problems.push({ path, message: `no volume of the label ${m.label} is declared under storage` });
+      else if (volume.nsgroup !== t.nsgroup && !(isHostGroup(volume.nsgroup) && isHostGroup(t.nsgroup))) {
+        problems.push({
+          path,
+          message: `the volume ${m.label} belongs to the nsgroup ${volume.nsgroup || "none"}, the service to ${t.nsgroup || "none"}`,
+        });
+      }
+    }
+    return problems;
+  });
+}
+
+function onlyContainersRun({ targets }: AnyManifest): Problem[] {
+  return targets.flatMap((t, i) =>
+    t.service_type !== "container" && t.storage.length > 0
+      ? [
+          {
+            path: ["targets", i, "storage"],
+            message: `a target of type ${t.service_type} does not run, so it cannot use volumes`,
+          },
+        ]
+      : [],
+  );
+}

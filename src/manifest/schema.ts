@@ -1,0 +1,153 @@
+// The one schema of the manifest, in its two forms: the YAML that a person writes (ImportManifest) and the
+// install.json that is signed and that devices read (InstallManifest). Field names are those of the published
+// format; unknown keys are errors. What concerns several fields at once is in rules.ts.
+import * as z from "zod";
+import { type Digest, isDigest } from "../oci/digest.ts";
+import { parseCidr } from "./address.ts";
+import { containerPathSchema, lineSchema, nameSchema, reservedLabels } from "./names.ts";
+
+const digestSchema = z.custom<Digest>(isDigest, "must be sha256: and 64 lower-case hex digits");
+/** Size of an OCI manifest, bytes. */
+const manifestSizeSchema = z
+  .int()
+  .min(1)
+  .max(4 * 1024 * 1024);
+const portSchema = z
+  .int("must be a whole number")
+  .min(1, "must be 1 to 65535")
+  .max(65535, "must be 1 to 65535");
+
+function addressSchema(family: 4 | 6): z.ZodType<string> {
+  const example = family === 4 ? "10.0.3.99/24" : "fd00:3::99/64";
+  return z
+    .string()
+    .refine(
+      (text) => text === "" || parseCidr(text, family) !== undefined,
+      `must be an IPv${family} address with prefix, such as ${example}`,
+    );
+}
+
+const portMappingSchema = z.strictObject({ host: portSchema, container: portSchema });
+const mountSchema = z.strictObject({ dest: containerPathSchema, label: nameSchema });
+const groupSchema = z.union([z.literal(""), nameSchema]);
+const serviceTypeSchema = z.enum(["container", "fs-only", "hostfs"]);
+const networkTypeSchema = z.enum(["host", "none", "simple"]);
+const labelSchema = nameSchema.refine(
+  (label) => !reservedLabels.has(label),
+  "is reserved for a system partition",
+);
+
+/** MiB; `30G` and `512M` in YAML become MiB when compiled. At most 1 PiB. */
+const mebibytesSchema = z
+  .int()
+  .min(1)
+  .max(2 ** 30);
+const sizeTextSchema = z
+  .string()
+  .regex(/^[1-9][0-9]{0,8}[MGT]$/, "must be MiB as a number, or a number with M, G or T")
+  .transform(
+    (text) =>
+      Number(text.slice(0, -1)) * { M: 1, G: 1024, T: 1024 * 1024 }[text.slice(-1) as "M" | "G" | "T"],
+  )
+  .pipe(mebibytesSchema);
+
+// ---- install.json: every key is there, as the published encoder writes them -------------------------------
+
+const installTargetSchema = z.strictObject({
+  service_name: nameSchema,
+  version: lineSchema(128),
+  service_type: serviceTypeSchema,
+  network: z.strictObject({
+    type: networkTypeSchema,
+    ipv4: addressSchema(4),
+    ipv6: addressSchema(6),
+    ports: z
+      .array(portMappingSchema)
+      .max(256)
+      .nullish()
+      .transform((ports) => ports ?? []),
+  }),
+  nsgroup: groupSchema,
+  digest: digestSchema,
+  storage: z
+    .array(mountSchema)
+    .max(64)
+    .nullish()
+    .transform((mounts) => mounts ?? []),
+  size: manifestSizeSchema,
+});
+
+const installVolumeSchema = z.strictObject({
+  label: labelSchema,
+  persistent: z.boolean(),
+  nsgroup: groupSchema,
+  size: mebibytesSchema,
+});
+
+export const installManifestSchema = z.strictObject({
+  version: z.literal(1, "must be 1, the only version there is"),
+  product: lineSchema(255),
+  storage: z
+    .array(installVolumeSchema)
+    .max(256)
+    .nullish()
+    .transform((volumes) => volumes ?? []),
+  targets: z.array(installTargetSchema).max(512),
+  update_type: z.enum(["complete", "partial"]),
+});
+
+export type InstallManifest = z.output<typeof installManifestSchema>;
+export type Target = InstallManifest["targets"][number];
+export type Volume = InstallManifest["storage"][number];
+
+// ---- manifest.yaml: what a person may leave out has a default ---------------------------------------------
+
+/** Image configuration for a `rootfs:` source, which has none of its own (OCI image specification, config). */
+const imageSchema = z.strictObject({
+  entrypoint: z.array(z.string().max(4096)).max(256).default([]),
+  cmd: z.array(z.string().max(4096)).max(256).default([]),
+  env: z
+    .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*=/, "must be NAME=value"))
+    .max(256)
+    .default([]),
+  user: z.string().max(128).default(""),
+  working_dir: z.union([z.literal(""), z.literal("/"), containerPathSchema]).default(""),
+});
+
+const importTargetSchema = z.strictObject({
+  service_name: nameSchema,
+  source: lineSchema(4096),
+  version: lineSchema(128),
+  service_type: serviceTypeSchema.default("container"),
+  nsgroup: groupSchema.default(""),
+  network: z
+    .strictObject({
+      type: networkTypeSchema,
+      ipv4: addressSchema(4).default(""),
+      ipv6: addressSchema(6).default(""),
+      ports: z.array(portMappingSchema).max(256).default([]),
+    })
+    .default({ type: "none", ipv4: "", ipv6: "", ports: [] }),
+  storage: z.array(mountSchema).max(64).default([]),
+  digest: digestSchema.optional(),
+  size: manifestSizeSchema.optional(),
+  image: imageSchema.optional(),
+});
+
+const importVolumeSchema = z.strictObject({
+  label: labelSchema,
+  persistent: z.boolean().default(false),
+  nsgroup: groupSchema.default(""),
+  size: z.union([mebibytesSchema, sizeTextSchema]),
+});
+
+export const importManifestSchema = z.strictObject({
+  version: z.literal(1, "must be 1, the only version there is"),
+  product: lineSchema(255),
+  update_type: z.enum(["complete", "partial"]).default("complete"),
+  storage: z.array(importVolumeSchema).max(256).default([]),
+  targets: z.array(importTargetSchema).min(1, "must list at least one target").max(512),
+});
+
+export type ImportManifest = z.output<typeof importManifestSchema>;
+export type ImportTarget = ImportManifest["targets"][number];

@@ -1,0 +1,42 @@
+// The few calls of the C library that Node does not offer, through node:ffi: advisory locks that the kernel
+// drops when their holder dies, and the datagram that sd_notify(3) is. The only file that needs node:ffi.
+import { dlopen } from "node:ffi";
+
+const { functions } = dlopen("libc.so.6", {
+  flock: { arguments: ["int32", "int32"], return: "int32" },
+  socket: { arguments: ["int32", "int32", "int32"], return: "int32" },
+  sendto: { arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"], return: "int64" },
+  close: { arguments: ["int32"], return: "int32" },
+});
+
+// <sys/file.h>, <sys/socket.h>, <bits/socket.h> of Linux, the same on every architecture that mos runs on.
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+/** sizeof(sun_path) of sockaddr_un, unix(7). */
+const sunPathMax = 108;
+
+/** flock(2), exclusive and without waiting. False when somebody else holds it. */
+export function tryLockExclusive(fd: number): boolean {
+  return functions.flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/** Sends one datagram to a Unix socket; a path that begins with '@' is in the abstract namespace, unix(7). */
+export function sendDatagram(path: string, text: string): boolean {
+  const name = new TextEncoder().encode(path);
+  if (name.length === 0 || name.length >= sunPathMax) return false;
+  const address = Buffer.alloc(2 + sunPathMax);
+  address.writeUInt16LE(AF_UNIX, 0);
+  address.set(name, 2);
+  if (path.startsWith("@")) address[2] = 0;
+  const payload = Buffer.from(text);
+  const socket = functions.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return false;
+  const length = 2 + name.length + (path.startsWith("@") ? 0 : 1);
+  const sent = functions.sendto(socket, payload, BigInt(payload.length), MSG_NOSIGNAL, address, length);
+  functions.close(socket);
+  return Number(sent) === payload.length;
+}

@@ -1,0 +1,20 @@
+// What tests of several rooms need: conformance data that may be absent, and directories that go away.
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+
+/** Conformance data of the published system, beside the checkout; tests that read it are skipped without it. */
+const vectors = join(import.meta.dirname, "../../shared/vectors");
+
+export const seedLayout = join(vectors, "seed004/oci-layout");
+export const seedCa = join(vectors, "seed004/manifestCA.pem");
+export const hasSeedVectors = existsSync(seedLayout);
+
+/** A directory that is removed when the test that asked for it has ended. */
+export async function temporaryDirectory(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), "mos-test-"));
+  onTestFinished(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
