@@ -1,0 +1,180 @@
+// A service of type `container` as a quadlet: podman runs the root that the other units have mounted, in the user
+// namespace of its nsgroup. podman sees no image, so what the image says about running it is written out here.
+import { MosError } from "../errors/mos-error.ts";
+import { isHostGroup } from "../manifest/names.ts";
+import type { Volume } from "../manifest/schema.ts";
+import {
+  type Entry,
+  formatUnit,
+  literal,
+  quadletLiteral,
+  quadletWord,
+  raw,
+  unitNames,
+} from "../systemd/unit-file.ts";
+import { rangeLength } from "./idmap.ts";
+import type { RenderedUnit, ServiceImage } from "./model.ts";
+import {
+  containerFile,
+  containerName,
+  type Places,
+  rootMount,
+  rootUnit,
+  sliceUnit,
+  targetUnit,
+  volumePath,
+} from "./unit-names.ts";
+import { volumeNeeds } from "./volumes.ts";
+
+/**
+ * What a service may do as root of its own namespace: own and read its files, drop to another user, signal its
+ * children, and listen below port 1024. Everything else is taken away.
+ */
+const capabilities = [
+  "CHOWN",
+  "DAC_OVERRIDE",
+  "FOWNER",
+  "FSETID",
+  "KILL",
+  "NET_BIND_SERVICE",
+  "SETGID",
+  "SETUID",
+];
+
+/** Processes and threads of one service; enough for any usual server, and an end to a fork bomb. */
+const pidsLimit = 2048;
+
+interface ContainerContext {
+  readonly firstId: number | undefined;
+  /** Value of `Network=`. */
+  readonly network: string;
+  readonly volumes: ReadonlyMap<string, Volume>;
+  readonly places: Places;
+}
+
+/** @throws MosError `image-unusable` when the image does not say what to run */
+export function renderContainer(image: ServiceImage, context: ContainerContext): RenderedUnit {
+  const { target } = image;
+  const service = target.service_name;
+  const mounted = target.storage.flatMap(({ label, dest }) => {
+    const volume = context.volumes.get(label);
+    return volume === undefined ? [] : [{ volume, dest }];
+  });
+  const needs = [
+    rootUnit(context.places, service),
+    ...mounted.map(({ volume }) => volumeNeeds(volume, context.places)),
+  ];
+  const content = formatUnit([
+    {
+      name: "Unit",
+      entries: [
+        ["Description", literal(`mos service ${service} ${target.version}`)],
+        // Pulling in the root takes the whole chain of layers with it, up and down.
+        ["Requires", unitNames(...needs)],
+        ["After", unitNames(...needs)],
+        ["PartOf", raw(targetUnit)],
+        ["StartLimitIntervalSec", raw("60")],
+        ["StartLimitBurst", raw("10")],
+      ],
+    },
+    // Without this quadlet adds a wait for network-online.target, which can hold up a boot for two minutes.
+    { name: "Quadlet", entries: [["DefaultDependencies", raw("false")]] },
+    {
+      name: "Container",
+      entries: [
+        ["ContainerName", raw(containerName(service))],
+        ["HostName", raw(service.replaceAll("_", "-"))],
+        ["Rootfs", raw(rootMount(context.places, service))],
+        ...idMapEntries(context.firstId),
+        ["Network", raw(context.network)],
+        ...target.network.ports.map(
+          ({ host, container }): Entry => ["PublishPort", raw(`${host}:${container}/tcp`)],
+        ),
+        ...mounted.map(({ volume, dest }): Entry => {
+          return [
+            "Volume",
+            raw(`${volumePath(context.places, volume.label, volume.persistent)}:${dest}:rw,nosuid,nodev`),
+          ];
+        }),
+        ...processEntries(image),
+        ["DropCapability", raw("all")],
+        ["AddCapability", raw(capabilities.map((name) => `CAP_${name}`).join(" "))],
+        ["NoNewPrivileges", raw("true")],
+        ["PidsLimit", raw(`${pidsLimit}`)],
+        ["LogDriver", raw("journald")],
+      ],
+    },
+    {
+      name: "Service",
+      entries: [
+        ["Slice", raw(sliceUnit)],
+        ["Restart", raw("on-failure")],
+        ["RestartSec", raw("1")],
+        ["RestartSteps", raw("6")],
+        ["RestartMaxDelaySec", raw("60")],
+        ["TimeoutStartSec", raw("120")],
+        ["TimeoutStopSec", raw("30")],
+      ],
+    },
+  ]);
+  return { kind: "quadlet", name: containerFile(service), content, services: [service] };
+}
+
+function idMapEntries(firstId: number | undefined): Entry[] {
+  if (firstId === undefined) return [];
+  const map = raw(`0:${firstId}:${rangeLength}`);
+  return [
+    ["UIDMap", map],
+    ["GIDMap", map],
+  ];
+}
+
+/** What to run and how, from the image's configuration (OCI image specification 1.1, config). */
+function processEntries({ target, config: { config } }: ServiceImage): Entry[] {
+  const argv = [...(config?.Entrypoint ?? []), ...(config?.Cmd ?? [])];
+  if (argv.length === 0) {
+    throw new MosError(
+      "image-unusable",
+      `the image of ${target.service_name} does not say what to run: it has no Entrypoint and no Cmd`,
+      {
+        about: target.service_name,
+      },
+    );
+  }
+  if (argv.some((arg) => arg.includes("\0"))) {
+    throw new MosError("image-unusable", `the command of ${target.service_name} has a NUL character`, {
+      about: target.service_name,
+    });
+  }
+  const [user = "", group = ""] = (config?.User ?? "").split(":");
+  const entries: Entry[] = [
+    // The whole argv as JSON: quadlet's Exec= drops everything from the first empty argument on.
+    ["Entrypoint", quadletLiteral(JSON.stringify(argv))],
+    ...(config?.Env ?? []).map((variable): Entry => ["Environment", quadletWord(variable)]),
+  ];
+  const optional = (key: string, value: string) => {
+    if (value === "") return;
+    if (/[\p{Cc}\p{Zl}\p{Zp}\\]/u.test(value)) {
+      throw new MosError(
+        "image-unusable",
+        `the ${key} of ${target.service_name} has characters that cannot be passed on`,
+        {
+          about: target.service_name,
+        },
+      );
+    }
+    entries.push([key, quadletLiteral(value)]);
+  };
+  optional("User", user);
+  optional("Group", group);
+  optional("WorkingDir", config?.WorkingDir ?? "");
+  optional("StopSignal", config?.StopSignal ?? "");
+  return entries;
+}
+
+/** How a service's user namespace is described to people. */
+export function describeIds(nsgroup: string, firstId: number | undefined): string {
+  return isHostGroup(nsgroup) || firstId === undefined
+    ? "host ids (no user namespace)"
+    : `${firstId}-${firstId + rangeLength - 1}`;
+}

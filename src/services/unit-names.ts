@@ -1,0 +1,76 @@
+// Names and places of everything that mos makes on a system, in one table. Every unit name begins with `mos`,
+// and each kind has a prefix of its own, so that no service name can collide with a unit of the system, of mos,
+// or of another service.
+import { mountUnitName } from "../systemd/escape.ts";
+
+/** Roots of the directory trees; other values are for tests. */
+export interface Places {
+  /** Persistent state. */
+  readonly state: string;
+  /** What must not outlive a boot. */
+  readonly run: string;
+}
+
+export const defaultPlaces: Places = { state: "/var/lib/mos", run: "/run/mos" };
+
+export const targetUnit = "mos.target";
+export const sliceUnit = "mos.slice";
+
+export function serviceUnit(service: string): string {
+  return `mos-svc-${service}.service`;
+}
+
+export function containerFile(service: string): string {
+  return `mos-svc-${service}.container`;
+}
+
+export function containerName(service: string): string {
+  return `mos-${service}`;
+}
+
+/** First 16 hex digits of the root hash: short enough for 100 layers in one overlay, checked for collisions. */
+export function layerId(rootHash: string): string {
+  return rootHash.slice(0, 16);
+}
+
+export function layerUnit(rootHash: string): string {
+  return `mos-layer-${layerId(rootHash)}.service`;
+}
+
+/** Name of the device-mapper device of a layer. */
+export function layerDevice(rootHash: string): string {
+  return `mos-${layerId(rootHash)}`;
+}
+
+/** Where a layer is mounted for one nsgroup (an id-mapped mount belongs to one map). */
+export function layerMount(places: Places, rootHash: string, group: string): string {
+  return `${places.run}/layers/${layerId(rootHash)}/${group === "" ? "none" : group}`;
+}
+
+export function rootMount(places: Places, service: string): string {
+  return `${places.run}/roots/${service}`;
+}
+
+export function rootUnit(places: Places, service: string): string {
+  return mountUnitName(rootMount(places, service));
+}
+
+export function scratchMount(places: Places, service: string): string {
+  return `${places.run}/scratch/${service}`;
+}
+
+export function scratchMountUnit(places: Places, service: string): string {
+  return mountUnitName(scratchMount(places, service));
+}
+
+export function scratchUnit(service: string): string {
+  return `mos-scratch-${service}.service`;
+}
+
+export function volumePath(places: Places, label: string, persistent: boolean): string {
+  return `${persistent ? places.state : places.run}/volumes/${label}`;
+}
+
+export function volumeUnit(label: string): string {
+  return `mos-volume-${label}.service`;
+}
