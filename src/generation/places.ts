@@ -1,0 +1,28 @@
+// Where generations live below the state directory (DESIGN section 5).
+import { join } from "node:path";
+import type { Places } from "../services/unit-names.ts";
+
+export function storePath({ state }: Places): string {
+  return join(state, "oci");
+}
+
+export function generationsPath({ state }: Places): string {
+  return join(state, "generations");
+}
+
+export function generationPath(places: Places, number: number): string {
+  return join(generationsPath(places), String(number));
+}
+
+/** Symbolic links that say which generation runs, and which ran before it. */
+export function pointerPath({ state }: Places, pointer: "current" | "previous"): string {
+  return join(state, pointer);
+}
+
+export function idmapsPath({ state }: Places): string {
+  return join(state, "idmaps.json");
+}
+
+export function lockPath({ run }: Places): string {
+  return join(run, "lock");
+}

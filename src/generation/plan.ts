@@ -1,0 +1,71 @@
+// From the units that are live to the units that a generation wants: pure, so that it can be shown, tested and
+// repeated. A service whose files have not changed is not touched.
+import type { RenderedUnit } from "../services/model.ts";
+import {
+  type Places,
+  rootUnit,
+  scratchMountUnit,
+  scratchUnit,
+  serviceUnit,
+  sliceUnit,
+  targetUnit,
+} from "../services/unit-names.ts";
+
+/** A unit file of mos on the running system. */
+export interface LiveUnit {
+  readonly kind: RenderedUnit["kind"];
+  readonly name: string;
+  readonly content: string;
+}
+
+export interface ActivationPlan {
+  /** Files that are new or different. */
+  readonly write: readonly RenderedUnit[];
+  /** Files that the generation does not have. */
+  readonly remove: readonly LiveUnit[];
+  /** Services that run from a file that changes or goes. */
+  readonly affectedServices: readonly string[];
+  /** Units to stop before the files change, while systemd still knows how. */
+  readonly stop: readonly string[];
+}
+
+function keyOf({ kind, name }: { kind: string; name: string }): string {
+  return `${kind}/${name}`;
+}
+
+/** The unit that systemd knows for a file; quadlet names them after the file (podman-systemd.unit(5)). */
+export function unitOfFile({ kind, name }: { kind: RenderedUnit["kind"]; name: string }): string {
+  if (kind === "systemd") return name;
+  if (name.endsWith(".network")) return `${name.slice(0, -".network".length)}-network.service`;
+  return `${name.slice(0, name.lastIndexOf("."))}.service`;
+}
+
+/** Compares what is live with what is wanted. */
+export function planActivation(
+  live: readonly LiveUnit[],
+  desired: readonly RenderedUnit[],
+  places: Places,
+): ActivationPlan {
+  const liveByKey = new Map(live.map((unit) => [keyOf(unit), unit.content]));
+  const wanted = new Set(desired.map(keyOf));
+  const write = desired.filter((unit) => liveByKey.get(keyOf(unit)) !== unit.content);
+  const changed = write.filter((unit) => liveByKey.has(keyOf(unit)));
+  const remove = live.filter((unit) => !wanted.has(keyOf(unit)));
+  const affectedServices = [...new Set(changed.flatMap(({ services }) => services))].sort();
+  // Stopping the target or the slice would stop every service in it.
+  const files = [...changed, ...remove]
+    .map(unitOfFile)
+    .filter((unit) => unit !== targetUnit && unit !== sliceUnit);
+  // The whole root of an affected service goes down with it: an old mount must not be taken for the new one.
+  const roots = affectedServices.flatMap((service) => [
+    serviceUnit(service),
+    rootUnit(places, service),
+    scratchUnit(service),
+    scratchMountUnit(places, service),
+  ]);
+  return { write, remove, affectedServices, stop: [...new Set([...files, ...roots])].sort() };
+}
+
+export function isEmptyPlan({ write, remove }: ActivationPlan): boolean {
+  return write.length === 0 && remove.length === 0;
+}

@@ -1,0 +1,56 @@
+import { describe, expect, it } from "vitest";
+import { isEmptyPlan, planActivation, unitOfFile } from "../../../src/generation/plan.ts";
+import type { RenderedUnit } from "../../../src/services/model.ts";
+import { renderUnits } from "../../../src/services/render.ts";
+import { defaultPlaces } from "../../../src/services/unit-names.ts";
+import { sampleImage, sampleInput, sampleLayer, sampleManifest, sampleTarget } from "../../samples.ts";
+
+function units(...targets: ReturnType<typeof sampleTarget>[]): RenderedUnit[] {
+  return renderUnits(sampleInput(sampleManifest({ targets })));
+}
+
+const one = sampleTarget({ service_name: "one", nsgroup: "one" });
+const two = sampleTarget({ service_name: "two", nsgroup: "one" });
+
+describe("the plan of an activation", () => {
+  it("is empty when what is live is what is wanted", () => {
+    const same = units(one, two);
+    expect(isEmptyPlan(planActivation(same, same, defaultPlaces))).toBe(true);
+  });
+
+  it("executed once, leaves nothing to do", () => {
+    const before = units(one, two);
+    const after = units({ ...one, version: "2" });
+    const plan = planActivation(before, after, defaultPlaces);
+    const kept = before.filter(
+      (live) => ![...plan.write, ...plan.remove].some(({ name }) => name === live.name),
+    );
+    expect(isEmptyPlan(planActivation([...kept, ...plan.write], after, defaultPlaces))).toBe(true);
+  });
+
+  it("stops nothing on a first boot", () => {
+    expect(planActivation([], units(one, two), defaultPlaces).stop).toEqual([]);
+  });
+
+  it("restarts only the service whose image changed, with its whole root", () => {
+    const input = sampleInput(sampleManifest({ targets: [one, two] }));
+    const changed = { ...input, images: [sampleImage(one, [sampleLayer("another")]), sampleImage(two)] };
+    const plan = planActivation(renderUnits(input), renderUnits(changed), defaultPlaces);
+    expect(plan.affectedServices).toEqual(["one"]);
+    expect(plan.stop).toContain("mos-svc-one.service");
+    expect(plan.stop).toContain("run-mos-roots-one.mount");
+    expect(plan.stop.some((unit) => unit.includes("two"))).toBe(false);
+  });
+
+  it("never stops the target or the slice: that would stop every service", () => {
+    const plan = planActivation(units(one, two), units(one), defaultPlaces);
+    expect(plan.stop).not.toContain("mos.target");
+    expect(plan.stop).not.toContain("mos.slice");
+    expect(plan.stop).toContain("mos-svc-two.service");
+  });
+
+  it("names the unit that quadlet makes of a file", () => {
+    expect(unitOfFile({ kind: "quadlet", name: "mos-svc-a.b.container" })).toBe("mos-svc-a.b.service");
+    expect(unitOfFile({ kind: "quadlet", name: "mos-auto.network" })).toBe("mos-auto-network.service");
+  });
+});
