@@ -1,0 +1,60 @@
+// The second half of ./dev, which has set this machine up and now runs on the pinned Node.
+import { rm } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { buildExecutable, checkReproducible } from "./build.ts";
+import { cacheDirectory } from "./cache.ts";
+import { laneNames, runLanes } from "./lanes.ts";
+import { buildPackage } from "./package.ts";
+
+const help = `./dev COMMAND
+
+  test [LANE …]       all lanes, or some of: ${laneNames.join(", ")}
+  build               dist/mos and its names
+  build --deb         and the Debian package of it
+  build --check       builds twice and compares the bytes
+  shell               a shell in a virtual machine that has the package installed
+  clean-cache         deletes ${cacheDirectory}
+
+Tests of one file: node_modules/.bin/vitest run test/unit/x.test.ts. More: docs/testing.md.
+`;
+
+async function main(command: string | undefined, args: string[]): Promise<boolean> {
+  switch (command) {
+    case "test": {
+      const { positionals } = parseArgs({ args, allowPositionals: true });
+      const unknown = positionals.find((name) => !laneNames.some((lane) => lane === name));
+      if (unknown !== undefined) throw new Error(`there is no lane ${unknown}: ${laneNames.join(", ")}`);
+      return runLanes(laneNames.filter((lane) => positionals.includes(lane)));
+    }
+    case "build": {
+      const { values } = parseArgs({
+        args,
+        options: { deb: { type: "boolean" }, check: { type: "boolean" } },
+      });
+      if (values.check === true) await checkReproducible();
+      else if (values.deb === true) console.log((await buildPackage()).packageFile);
+      else console.log(await buildExecutable());
+      return true;
+    }
+    case "shell":
+      return (await import("./shell.ts")).shell();
+    case "clean-cache":
+      await rm(cacheDirectory, { recursive: true, force: true });
+      return true;
+    case undefined:
+    case "help":
+    case "--help":
+      console.log(help);
+      return true;
+    default:
+      throw new Error(`there is no command ${command}\n\n${help}`);
+  }
+}
+
+try {
+  const [command, ...args] = process.argv.slice(2);
+  process.exitCode = (await main(command, args)) ? 0 : 1;
+} catch (error) {
+  console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

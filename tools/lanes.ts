@@ -1,0 +1,150 @@
+// ./dev test: every lane, one after the other, whatever the others did; then a table, and one line of totals.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { guestDisk } from "./guest-disk.ts";
+import { buildPackage } from "./package.ts";
+import { say } from "./say.ts";
+import { checkout } from "./stamp.ts";
+
+export const laneNames = ["check", "unit", "integration", "machine"] as const;
+type LaneName = (typeof laneNames)[number];
+
+interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  /** Why the lane did not run, or how it broke. */
+  readonly note?: string;
+}
+
+interface Lane {
+  readonly what: string;
+  readonly run: () => Promise<Counts>;
+  /** Why it cannot run here, or undefined. */
+  readonly obstacle?: () => string | undefined;
+}
+
+const lanes: Readonly<Record<LaneName, Lane>> = {
+  check: { what: "types, lint, unused code", run: check },
+  unit: { what: "nothing but this checkout", run: () => vitest("unit") },
+  integration: { what: "real programs of this machine", run: () => vitest("integration") },
+  machine: {
+    what: "a guest with a kernel and systemd of its own",
+    obstacle: machineObstacle,
+    run: async () => {
+      const { packageFile } = await buildPackage();
+      await guestDisk(packageFile);
+      return vitest("machine", { MOS_TEST_PACKAGE: packageFile });
+    },
+  },
+};
+
+/** Runs lanes (all when none is named) and prints the result. @returns whether everything that ran passed */
+export async function runLanes(names: readonly LaneName[]): Promise<boolean> {
+  const results: { name: LaneName; counts: Counts; seconds: number }[] = [];
+  for (const name of names.length === 0 ? laneNames : names) {
+    say(`lane ${name}: ${lanes[name].what}`);
+    const start = performance.now();
+    const counts = await runLane(lanes[name]);
+    results.push({ name, counts, seconds: (performance.now() - start) / 1000 });
+  }
+  const total = (key: "passed" | "failed" | "skipped"): number =>
+    results.reduce((sum, { counts }) => sum + counts[key], 0);
+  console.log("\nlane          passed  failed  skipped     time");
+  for (const { name, counts, seconds } of results) {
+    const columns = [counts.passed, counts.failed, counts.skipped].map((n) => String(n).padStart(8)).join("");
+    console.log(
+      `${name.padEnd(12)}${columns}${`${seconds.toFixed(1)} s`.padStart(10)}  ${counts.note ?? ""}`.trimEnd(),
+    );
+  }
+  console.log(`\n${total("passed")} passed, ${total("failed")} failed, ${total("skipped")} skipped`);
+  return total("failed") === 0 && total("passed") > 0;
+}
+
+async function runLane(lane: Lane): Promise<Counts> {
+  const obstacle = lane.obstacle?.();
+  if (obstacle !== undefined) {
+    say(`skipped: ${obstacle}`);
+    return { passed: 0, failed: 0, skipped: 1, note: obstacle };
+  }
+  try {
+    return await lane.run();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    say(message);
+    return { passed: 0, failed: 1, skipped: 0, note: message.split("\n")[0] ?? "" };
+  }
+}
+
+function machineObstacle(): string | undefined {
+  if (process.platform !== "linux" || process.arch !== "x64") return "User-Mode Linux needs x86-64";
+  if (process.getuid?.() !== 0) return "needs root (mounts, network namespaces)";
+  if (!existsSync("/dev/net/tun")) return "needs /dev/net/tun";
+  return undefined;
+}
+
+async function check(): Promise<Counts> {
+  const bin = (name: string): string => join(checkout, "node_modules/.bin", name);
+  const checks = [[bin("tsc")], [bin("biome"), "check", "--error-on-warnings"], [bin("knip")]];
+  let passed = 0;
+  for (const command of checks) if ((await show(command)) === 0) passed++;
+  return { passed, failed: checks.length - passed, skipped: 0 };
+}
+
+/** Runs one vitest project. Its own reports go to the terminal, its counts come from its JSON report. */
+async function vitest(project: string, env: Readonly<Record<string, string>> = {}): Promise<Counts> {
+  const directory = await mkdtemp(join(tmpdir(), "mos-vitest-"));
+  try {
+    const report = join(directory, "report.json");
+    const exitCode = await show(
+      [
+        ...[process.execPath, join(checkout, "node_modules/vitest/vitest.mjs"), "run", "--project", project],
+        ...["--passWithNoTests", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+      ],
+      env,
+    );
+    return countReport(JSON.parse(await readFile(report, "utf8")), exitCode);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+interface Report {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly numPendingTests: number;
+  readonly numTodoTests: number;
+  readonly testResults: readonly {
+    readonly status: string;
+    readonly assertionResults: readonly { readonly status: string }[];
+  }[];
+}
+
+/** A file that fails outside its tests (an import, a hook) fails no test: it counts as one. */
+function countReport(report: Report, exitCode: number): Counts {
+  const broken = report.testResults.filter(
+    (file) => file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"),
+  ).length;
+  const failed = report.numFailedTests + broken;
+  const skipped = report.numPendingTests + report.numTodoTests;
+  if (exitCode !== 0 && failed === 0) {
+    return { passed: report.numPassedTests, failed: 1, skipped, note: `vitest exited with ${exitCode}` };
+  }
+  return { passed: report.numPassedTests, failed, skipped };
+}
+
+async function show(command: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> {
+  const [program = "", ...args] = command;
+  const child = spawn(program, args, {
+    cwd: checkout,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, ...env },
+  });
+  const [code] = await once(child, "close");
+  return typeof code === "number" ? code : 1;
+}

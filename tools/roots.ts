@@ -1,0 +1,82 @@
+// Two Debian trees in the cache, made by mmdebstrap from the mirror that this machine's apt uses: the tools root
+// (User-Mode Linux, and programs that this machine's release has too old or not at all) and the guest's base.
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { run } from "../src/system/process.ts";
+import { cached, monthStamp } from "./cache.ts";
+import { logged, step } from "./say.ts";
+
+const suite = "trixie";
+
+/** Counts up when how a tree is made changes in a way its package list does not show. */
+const recipe = "1";
+
+const toolsPackages = [
+  // The machine lane: the kernel.
+  "user-mode-linux",
+  // Tests of generated units: podman's quadlet and systemd-analyze, as new as in the guest.
+  ...["podman", "systemd", "erofs-utils", "squashfs-tools", "squashfs-tools-ng", "cryptsetup-bin"],
+  // ./dev bench: whom we measure ourselves against, and with what.
+  ...["skopeo", "oras", "rauc", "umoci", "curl", "ca-certificates", "time", "hyperfine"],
+];
+
+const guestPackages = [
+  ...[
+    "systemd",
+    "systemd-sysv",
+    "systemd-cryptsetup",
+    "udev",
+    "dbus",
+    "kmod",
+    "iproute2",
+    "procps",
+    "util-linux",
+  ],
+  ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "nftables"],
+  ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "erofs-utils", "curl", "libatomic1", "libstdc++6"],
+];
+
+/** The tree with the programs of trixie that tests and benchmarks use; bind-mount what they work on to /machine. */
+export function toolsRoot(): Promise<string> {
+  return cached("tools", [recipe, suite, monthStamp(), ...toolsPackages], (path) =>
+    step(
+      `making the tools root (Debian ${suite}, ${toolsPackages.length} packages and what they need)`,
+      async () => {
+        await debootstrap(path, toolsPackages);
+        await mkdir(join(path, "machine"));
+      },
+    ),
+  );
+}
+
+/** The tree that every guest's disk begins with: what a device with podman has, without mos and without a kernel. */
+export function guestBase(): Promise<string> {
+  return cached("base", [recipe, suite, monthStamp(), ...guestPackages], (path) =>
+    step(
+      `making the guest's base (Debian ${suite}, ${guestPackages.length} packages and what they need)`,
+      () => debootstrap(path, guestPackages),
+    ),
+  );
+}
+
+async function debootstrap(path: string, packages: readonly string[]): Promise<void> {
+  const source = `deb ${await mirror()} ${suite} main`;
+  await logged("mmdebstrap", ["--variant=minbase", `--include=${packages.join(",")}`, suite, path, source]);
+}
+
+/** The mirror that apt is configured with, without its security archive, which has another layout. */
+async function mirror(): Promise<string> {
+  const { stdout } = await run("apt-get", [
+    "indextargets",
+    "--format",
+    "$(REPO_URI) $(CODENAME)",
+    "Created-By: Packages",
+  ]);
+  for (const line of stdout.split("\n")) {
+    const [uri, codename] = line.split(" ");
+    if (uri !== undefined && codename !== undefined && /^(bookworm|trixie)$/.test(codename)) return uri;
+  }
+  throw new Error(
+    "cannot find a Debian mirror: apt's own sources name none for bookworm or trixie (after apt-get update)",
+  );
+}
