@@ -1,0 +1,22 @@
+// `mosb`: the commands of a publisher's build host that make and publish manifests.
+import { buildRouteMap } from "@stricli/core";
+import { application, type CliContext } from "../command.ts";
+import { manifestCheck, manifestPublish, manifestSchema } from "./manifest.ts";
+
+const manifest = buildRouteMap<string, CliContext>({
+  docs: { brief: "Check and publish manifests" },
+  routes: { check: manifestCheck, publish: manifestPublish, schema: manifestSchema },
+});
+
+export const app = application(
+  "mosb",
+  {
+    brief: "Build and publish signed manifests",
+    fullDescription: `A manifest lists the services of a product and where their images come from. mosb packs what is not packed
+yet, compiles the manifest to the install.json that devices read, signs it with a project's key and publishes it,
+with all its images, to a registry or to a directory.
+
+Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
+  },
+  { manifest },
+);

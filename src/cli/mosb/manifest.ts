@@ -1,0 +1,219 @@
+// `mosb manifest check|publish|schema`.
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { buildCommand } from "@stricli/core";
+import { asMosError, MosError } from "../../errors/mos-error.ts";
+import { type LayerFormat, layerFormats } from "../../layers/pack.ts";
+import { parseManifestYaml } from "../../manifest/manifest-yaml.ts";
+import type { ImportManifest } from "../../manifest/schema.ts";
+import { openWritable } from "../../oci/open.ts";
+import { parseDestination } from "../../oci/reference.ts";
+import type { Destination, Published } from "../../publish/publish.ts";
+import { formatBytes } from "../../system/quantity.ts";
+import { keysetsDirectory, openProject } from "../../trust/keyset.ts";
+import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
+import { jsonText, keyValues, table } from "../output.ts";
+import { startProgress } from "../progress.ts";
+
+const word = (input: string): string => input;
+
+async function readManifest(file: string): Promise<ImportManifest> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    throw new MosError("file-unreadable", `cannot read ${file}: ${asMosError(error).message}`, {
+      about: file,
+      cause: error,
+    });
+  }
+  return parseManifestYaml(text, file);
+}
+
+const manifestFile = {
+  kind: "tuple",
+  parameters: [{ brief: "the manifest", placeholder: "MANIFEST.yaml", parse: word }],
+} as const;
+
+export const manifestCheck = withExamples(
+  buildCommand<JsonFlag, [string], CliContext>({
+    docs: {
+      brief: "Check a manifest without publishing it",
+      fullDescription:
+        "Reads a manifest and reports every problem with its line and column. Sources are not opened.",
+    },
+    parameters: { flags: { json: jsonFlag }, positional: manifestFile },
+    async func(flags, file) {
+      const manifest = await readManifest(file);
+      const { stdout } = this.terminal;
+      if (flags.json)
+        return stdout.write(jsonText({ file, product: manifest.product, targets: manifest.targets.length }));
+      stdout.write(`${file} is sound: ${manifest.targets.length} targets of ${manifest.product}.\n`);
+    },
+  }),
+  [["mosb manifest check manifest.yaml", "all problems at once, with line and column"]],
+);
+
+export const manifestSchema = buildCommand<JsonFlag, [], CliContext>({
+  docs: { brief: "Print the JSON Schema of manifests", fullDescription: "For editors and other tools." },
+  parameters: { flags: { json: jsonFlag } },
+  async func() {
+    const { manifestJsonSchema } = await import("../../manifest/json-schema.ts");
+    this.terminal.stdout.write(jsonText(manifestJsonSchema()));
+  },
+});
+
+interface PublishFlags extends JsonFlag {
+  readonly project: string;
+  readonly repo?: string;
+  readonly name?: string;
+  readonly dest?: string;
+  readonly layerFormat: LayerFormat;
+  readonly created?: string;
+}
+
+function destinationOf({ repo, name, dest }: PublishFlags): {
+  readonly destination: Destination;
+  readonly shown: string;
+} {
+  if (repo !== undefined && dest !== undefined) {
+    throw new MosError("usage", "cannot publish to two places: give --repo or --dest");
+  }
+  if (dest !== undefined) {
+    const directory = /^oci:(.+)$/.exec(dest)?.[1];
+    if (directory === undefined)
+      throw new MosError("usage", `cannot publish to ${dest}: a destination on disk is oci:DIR`);
+    const tag = name === undefined ? "latest" : name.slice(name.lastIndexOf(":") + 1);
+    const opened = openWritable({ kind: "oci", directory: resolve(directory), reference: tag });
+    return { destination: { ...opened, tag }, shown: `oci:${resolve(directory)}:${tag}` };
+  }
+  if (repo === undefined || name === undefined) {
+    throw new MosError(
+      "usage",
+      "cannot publish to nowhere: give --repo HOST:PORT and --name PATH:TAG, or --dest oci:DIR",
+    );
+  }
+  const reference = parseDestination(repo, name);
+  const shown = `${reference.scheme === "http" ? "http://" : ""}${reference.authority}/${reference.repository}:${reference.reference}`;
+  return { destination: { ...openWritable(reference), tag: reference.reference }, shown };
+}
+
+/** The time in the artifacts: given, or SOURCE_DATE_EPOCH (reproducible-builds.org), or now. */
+function createdTime(flag: string | undefined, epoch: string | undefined): string {
+  if (flag !== undefined) {
+    if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$/.test(flag) || Number.isNaN(Date.parse(flag))) {
+      throw new MosError("usage", `cannot read ${flag} as a time: write it like 2026-01-31T12:00:00Z`);
+    }
+    return flag;
+  }
+  const at = epoch !== undefined && /^\d{1,11}$/.test(epoch) ? new Date(Number(epoch) * 1000) : new Date();
+  return at.toISOString().replace(/\.\d+Z$/, "Z");
+}
+
+export const manifestPublish = withExamples(
+  buildCommand<PublishFlags, [string], CliContext>({
+    docs: {
+      brief: "Compile, sign and publish a manifest with its images",
+      fullDescription: `Packs every rootfs: source into a verity layer, copies every other image, and publishes install.json with its
+certificate and signature. The tag is set last: until then nobody sees anything new. Publishing the same again
+changes nothing.
+
+Sources of a target: docker://HOST/PATH:TAG, oci:DIR:TAG, rootfs:DIR, rootfs:FILE.tar`,
+    },
+    parameters: {
+      flags: {
+        project: { kind: "parsed", parse: word, brief: "Who signs", placeholder: "KEYSET:PROJECT" },
+        repo: {
+          kind: "parsed",
+          parse: word,
+          brief: "Registry to publish to",
+          placeholder: "HOST:PORT",
+          optional: true,
+        },
+        name: {
+          kind: "parsed",
+          parse: word,
+          brief: "Name of the manifest there",
+          placeholder: "PATH:TAG",
+          optional: true,
+        },
+        dest: {
+          kind: "parsed",
+          parse: word,
+          brief: "OCI layout to publish to instead",
+          placeholder: "oci:DIR",
+          optional: true,
+        },
+        layerFormat: {
+          kind: "enum",
+          values: layerFormats,
+          brief: "File system of layers made from rootfs: sources",
+          default: "squashfs",
+        },
+        created: {
+          kind: "parsed",
+          parse: word,
+          brief: "Time in the artifacts (default: SOURCE_DATE_EPOCH, or now)",
+          placeholder: "TIME",
+          optional: true,
+        },
+        json: jsonFlag,
+      },
+      positional: manifestFile,
+    },
+    async func(flags, file) {
+      const { stdout, env } = this.terminal;
+      const manifest = await readManifest(file);
+      const { destination, shown } = destinationOf(flags);
+      const project = await openProject(keysetsDirectory(env), flags.project);
+      const created = createdTime(flags.created, env["SOURCE_DATE_EPOCH"]);
+      const progress = startProgress(this.terminal, {
+        what: "publishing",
+        unit: "items",
+        json: flags.json === true,
+      });
+      const { publish } = await import("../../publish/publish.ts");
+      const steps = 2 * manifest.targets.length + 2;
+      let step = 0;
+      let published: Published;
+      try {
+        published = await publish({
+          manifest,
+          baseDirectory: dirname(resolve(file)),
+          project,
+          destination,
+          format: flags.layerFormat,
+          created,
+          onStep: (what) => progress.update(step++, steps, what),
+        });
+      } finally {
+        progress.stop();
+      }
+      if (flags.json) return stdout.write(jsonText({ reference: shown, ...published }));
+      stdout.write(
+        published.outcome === "unchanged" ? "Nothing to do: published already.\n\n" : "Published.\n\n",
+      );
+      stdout.write(
+        keyValues(stdout, [
+          ["reference", shown],
+          ["manifest", published.manifestDigest],
+          ["artifact", published.artifactDigest],
+          ["sent", formatBytes(published.sentBytes)],
+        ]),
+      );
+      const rows = published.targets.map(({ name, digest, bytes }) => [name, formatBytes(bytes), digest]);
+      stdout.write(`\n${table(stdout, ["TARGET", "SIZE", "IMAGE"], rows)}`);
+      stdout.write(`\nNext, on a device: mosctl update ${shown}\n`);
+    },
+  }),
+  [
+    [
+      "mosb manifest publish --project demo:zot --repo 127.0.0.1:5000 --name machine/install:1.0.0 manifest.yaml",
+      "to a registry",
+    ],
+    [
+      "mosb manifest publish --project demo:zot --dest oci:/media/usb/zot --name install:1.0.0 manifest.yaml",
+      "to a directory, for a device without a network",
+    ],
+  ],
+);

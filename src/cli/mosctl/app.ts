@@ -1,0 +1,17 @@
+// `mosctl`: the commands of an operator, on the device.
+import { application } from "../command.ts";
+import { statusCommand } from "./status.ts";
+import { updateCommand } from "./update.ts";
+import { verifyCommand } from "./verify.ts";
+
+export const app = application(
+  "mosctl",
+  {
+    brief: "Look at a device and update it",
+    fullDescription: `Talks to the agent (mosd) over its sockets in /run/mos; where no agent runs, mosctl does the work itself.
+
+Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source unreachable or broken,
+6 no space or damaged state, 7 busy, 8 a service is not well, 1 anything else.`,
+  },
+  { status: statusCommand, update: updateCommand, verify: verifyCommand },
+);

@@ -1,0 +1,162 @@
+// `mosctl status`: what runs here, who vouches for it, and why something is not right.
+import { buildCommand } from "@stricli/core";
+import { requestStatus } from "../../agent/client.ts";
+import type { ServiceState, ServiceStatus, Status } from "../../agent/status-model.ts";
+import { exitCodes } from "../../errors/catalogue.ts";
+import type { ErrorDocument } from "../../errors/mos-error.ts";
+import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
+import {
+  type Cell,
+  escapeControls,
+  formatDuration,
+  jsonText,
+  keyValues,
+  type Look,
+  paint,
+  table,
+} from "../output.ts";
+import type { OutputStream } from "../terminal.ts";
+
+async function readStatus(): Promise<Status> {
+  const answer = await requestStatus();
+  if (answer !== undefined) return answer;
+  const [{ deviceContext }, { status }] = await Promise.all([
+    import("../../agent/context.ts"),
+    import("../../agent/status.ts"),
+  ]);
+  return await status(deviceContext());
+}
+
+/** Exit code of a status: 0 when all is well or on its way. */
+function exitCodeOf({ health }: Status): number {
+  switch (health) {
+    case "ok":
+    case "starting":
+    case "none":
+      return 0;
+    case "degraded":
+      return exitCodes.unhealthy;
+    case "refused":
+      return exitCodes.refused;
+  }
+}
+
+const healthLooks: Readonly<Record<Status["health"], Look>> = {
+  ok: "green",
+  starting: "yellow",
+  none: "dim",
+  degraded: "red",
+  refused: "red",
+};
+
+const stateLooks: Readonly<Record<ServiceState, Look>> = {
+  running: "green",
+  mounted: "green",
+  starting: "yellow",
+  stopping: "yellow",
+  restarting: "yellow",
+  stopped: "red",
+  failed: "red",
+  refused: "red",
+};
+
+function ids({ ids: range, idsInEffect, type }: ServiceStatus): Cell {
+  if (range === undefined) return type === "container" ? { text: "host ids", look: "yellow" } : "host ids";
+  const text = `${range.first}-${range.last}`;
+  return idsInEffect === "different" ? { text: `${text} (not in effect)`, look: "red" } : text;
+}
+
+function layers({ layers: all }: ServiceStatus): Cell {
+  if (all.length === 0) return "";
+  const corrupt = all.filter(({ state }) => state === "corrupt").length;
+  const open = all.filter(({ state }) => state === "verified").length;
+  if (corrupt > 0) return { text: `${corrupt} of ${all.length} corrupt`, look: "red" };
+  return open === all.length ? `${open} verified` : `${open} of ${all.length} open`;
+}
+
+function age(since: string | undefined): string {
+  return since === undefined ? "" : formatDuration(Math.max(0, Date.now() - Date.parse(since)));
+}
+
+function problem(stdout: OutputStream, name: string, error: ErrorDocument): string {
+  const lines = [
+    `${paint(stdout, "red", "✗")} ${escapeControls(name)}: ${escapeControls(error.message)}`,
+    ...(error.about === undefined ? [] : [`    about: ${escapeControls(error.about)}`]),
+    ...(error.problems ?? []).map((line) => `    ${escapeControls(line)}`),
+    `    hint: ${escapeControls(error.hint)}`,
+    `    code: ${error.code}`,
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function show(stdout: OutputStream, status: Status): string {
+  const { generation, trust, services } = status;
+  const health = paint(stdout, healthLooks[status.health], `● ${status.health}`);
+  if (generation === undefined || trust === undefined) {
+    const text =
+      status.error === undefined
+        ? "No manifest has been applied on this device yet.\n\nNext: mosctl update REF\n"
+        : problem(stdout, "manifest", status.error);
+    return `${health}\n\n${text}`;
+  }
+  const head = keyValues(stdout, [
+    [
+      "generation",
+      `${generation.number}${generation.previous === undefined ? "" : ` (before it ${generation.previous})`}`,
+    ],
+    ["product", generation.product],
+    ["manifest", generation.manifestDigest],
+    ["from", generation.reference],
+    ["accepted", generation.acceptedAt],
+    ["signed by", trust.signer],
+    ["vouched for by", `${trust.anchorSubject} (${trust.anchor})`],
+    ["checked", `${trust.algorithm} signature and chain; content block by block as it is read`],
+  ]);
+  const rows = services.map((service): Cell[] => [
+    service.name,
+    service.version,
+    { text: service.state, look: stateLooks[service.state] },
+    age(service.since),
+    layers(service),
+    ids(service),
+    service.path ??
+      [service.network, ...service.ports.map(({ host, container }) => `${host}→${container}`)].join(" "),
+    service.restarts === 0 ? "" : `${service.restarts}`,
+  ]);
+  const boots = status.bootTargets.map(({ name, version }) => `${name} ${version}`);
+  const problems = services.flatMap(({ name, error }) =>
+    error === undefined ? [] : [problem(stdout, name, error)],
+  );
+  return [
+    `${health}\n\n${head}`,
+    rows.length === 0
+      ? "\nThe manifest lists no services.\n"
+      : `\n${table(stdout, ["SERVICE", "VERSION", "STATE", "FOR", "LAYERS", "UIDS", "NETWORK", "RESTARTS"], rows)}`,
+    boots.length === 0
+      ? ""
+      : `\nStored, not activated on a running system: ${escapeControls(boots.join(", "))}\n`,
+    problems.length === 0 ? "" : `\n${problems.join("\n")}`,
+  ].join("");
+}
+
+export const statusCommand = withExamples(
+  buildCommand<JsonFlag, [], CliContext>({
+    docs: {
+      brief: "Show what runs, who vouches for it, and what is wrong",
+      fullDescription:
+        "Computed from what is on disk and what systemd and the kernel report, each time anew. Exits with 8 when a service is not well, with 4 when the manifest is refused.",
+    },
+    parameters: { flags: { json: jsonFlag } },
+    async func(flags) {
+      const { stdout } = this.terminal;
+      const status = await readStatus();
+      stdout.write(flags.json ? jsonText(status) : show(stdout, status));
+      this.outcome.exitCode = exitCodeOf(status);
+    },
+  }),
+  [
+    ["mosctl status", "for people"],
+    ["mosctl status --json | jq .health", "for scripts"],
+    ["curl --unix-socket /run/mos/status.sock http://mos/v1/status", "the same, without mosctl"],
+  ],
+);

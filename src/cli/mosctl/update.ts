@@ -1,0 +1,89 @@
+// `mosctl update REF`: moves the device to a manifest.
+import { isAbsolute, resolve } from "node:path";
+import { buildCommand } from "@stricli/core";
+import { requestUpdate } from "../../agent/client.ts";
+import type { ProgressEvent } from "../../agent/progress.ts";
+import type { UpdateResult } from "../../agent/update.ts";
+import { formatBytes } from "../../system/quantity.ts";
+import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
+import { jsonText, keyValues } from "../output.ts";
+import { startProgress } from "../progress.ts";
+
+/** The agent has a working directory of its own: a relative layout is made absolute here. */
+export function absoluteReference(reference: string): string {
+  const directory = /^oci:([^:@]+)/.exec(reference)?.[1];
+  if (directory === undefined || isAbsolute(directory)) return reference;
+  return `oci:${resolve(directory)}${reference.slice("oci:".length + directory.length)}`;
+}
+
+async function runUpdate(
+  reference: string,
+  onProgress: (event: ProgressEvent) => void,
+): Promise<UpdateResult> {
+  const answer = await requestUpdate(reference, onProgress);
+  if (answer !== undefined) return answer;
+  const [{ deviceContext }, { update }] = await Promise.all([
+    import("../../agent/context.ts"),
+    import("../../agent/update.ts"),
+  ]);
+  return await update(deviceContext(), reference, onProgress);
+}
+
+const outcomes: Readonly<Record<UpdateResult["outcome"], string>> = {
+  updated: "Updated.",
+  unchanged: "Nothing to do: this manifest is the one that runs.",
+  repaired: "Repaired: this manifest was current, but not all of it was in place.",
+};
+
+export const updateCommand = withExamples(
+  buildCommand<JsonFlag, [string], CliContext>({
+    docs: {
+      brief: "Fetch, verify, store and activate a manifest",
+      fullDescription: `Nothing on the device changes before the signature, its chain, and every digest and size hold. Services that
+did not change are not restarted.
+
+REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG, or oci:DIR:TAG.`,
+    },
+    parameters: {
+      flags: { json: jsonFlag },
+      positional: {
+        kind: "tuple",
+        parameters: [{ brief: "the manifest", placeholder: "REF", parse: (input: string) => input }],
+      },
+    },
+    async func(flags, reference) {
+      const { stdout } = this.terminal;
+      const progress = startProgress(this.terminal, {
+        what: "updating",
+        unit: "bytes",
+        json: flags.json === true,
+      });
+      let step = "";
+      let result: UpdateResult;
+      try {
+        result = await runUpdate(absoluteReference(reference), (event) => {
+          if (event.kind === "step") step = event.step;
+          if (event.kind === "bytes") progress.update(event.done, event.total, step);
+          else progress.update(0, undefined, step);
+        });
+      } finally {
+        progress.stop();
+      }
+      if (flags.json) return stdout.write(jsonText(result));
+      stdout.write(`${outcomes[result.outcome]}\n\n`);
+      stdout.write(
+        keyValues(stdout, [
+          ["generation", String(result.generation)],
+          ["manifest", result.manifestDigest],
+          ["fetched", formatBytes(result.fetchedBytes)],
+          ["restarted", result.restarted.length === 0 ? undefined : result.restarted.join(", ")],
+        ]),
+      );
+      if (result.outcome !== "unchanged") stdout.write("\nNext: mosctl status\n");
+    },
+  }),
+  [
+    ["mosctl update registry.example.com/machine/install:1.0.0", "from a registry"],
+    ["mosctl update oci:/media/usb/zot:1.0.0", "from a directory, without a network"],
+  ],
+);

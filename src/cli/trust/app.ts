@@ -1,0 +1,28 @@
+// `trust`: the commands of a publisher's build host that make and show keysets and projects.
+import { buildRouteMap } from "@stricli/core";
+import { application, type CliContext } from "../command.ts";
+import { keysetAdd, keysetList, keysetShow } from "./keyset.ts";
+import { projectAdd, projectList } from "./project.ts";
+
+const keyset = buildRouteMap<string, CliContext>({
+  docs: { brief: "Make, list and show keysets" },
+  routes: { add: keysetAdd, list: keysetList, show: keysetShow },
+});
+
+const project = buildRouteMap<string, CliContext>({
+  docs: { brief: "Make and list the projects of a keyset" },
+  routes: { add: projectAdd, list: projectList },
+});
+
+export const app = application(
+  "trust",
+  {
+    brief: "Keysets and projects: who may sign manifests",
+    fullDescription: `A keyset holds the keys behind a family of devices: the CA whose certificate they carry, and the keys of
+their firmware and TPM policies. A project is one product of that family: a uuid, and a key that signs its
+manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys.
+
+Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
+  },
+  { keyset, project },
+);

@@ -1,0 +1,88 @@
+// systemd and quadlet themselves read what mos renders: those of Debian trixie, as on a device.
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { RenderedUnit } from "../../src/services/model.ts";
+import { renderUnits } from "../../src/services/render.ts";
+import { run } from "../../src/system/process.ts";
+import { toolsRoot } from "../../tools/roots.ts";
+import { goldenCases } from "../golden-cases.ts";
+import { temporaryDirectory } from "../support.ts";
+
+let tools = "";
+beforeAll(async () => {
+  tools = await toolsRoot();
+}, 900_000);
+
+// Arguments: tools root, directory with systemd/ and quadlet/. Everything is mounted in a namespace that ends with it.
+const script = `
+set -e
+mount --bind "$2" "$1/machine"
+mount -t proc proc "$1/proc"
+mount -t sysfs sys "$1/sys"
+mount -t tmpfs tmpfs "$1/run"
+mount -t tmpfs tmpfs "$1/tmp"
+exec chroot "$1" sh -ec '
+  mkdir -p /machine/quadlet /machine/out
+  QUADLET_UNIT_DIRS=/machine/quadlet /usr/libexec/podman/quadlet -no-kmsg-log -v /machine/out
+  cp /machine/systemd/* /machine/out
+  cd /machine/out
+  SYSTEMD_UNIT_PATH=/machine/out: systemd-analyze verify --man=no --recursive-errors=yes ./mos* $(ls -d ./run-mos-* 2>/dev/null || true)
+  for unit in ./mos-svc-*.service; do [ ! -e "$unit" ] || { echo "=== $unit"; cat "$unit"; }; done
+'`;
+
+async function readBySystemd(units: readonly RenderedUnit[]): Promise<{ exitCode: number; text: string }> {
+  const directory = await temporaryDirectory();
+  for (const { kind, name, content } of units) {
+    await mkdir(join(directory, kind), { recursive: true });
+    await writeFile(join(directory, kind, name), content);
+  }
+  const args = ["--mount", "--propagation", "slave", "bash", "-c", script, "units", tools, directory];
+  const { exitCode, stdout, stderr } = await run("unshare", args, { accept: [0, 1] });
+  return { exitCode, text: `${stdout}\n${stderr}` };
+}
+
+describe.skipIf(process.getuid?.() !== 0)("systemd and quadlet", () => {
+  for (const [name, input] of Object.entries(goldenCases)) {
+    it(`accept the units of ${name}`, async () => {
+      const { exitCode, text } = await readBySystemd(renderUnits(input()));
+      expect(text).not.toMatch(/unknown|invalid|failed|ignoring/i);
+      expect(exitCode).toBe(0);
+    });
+  }
+
+  it("would refuse a unit with a mistake in it", async () => {
+    const units = renderUnits(goldenCases["container-without-network"]());
+    const broken = units.map((unit) => ({
+      ...unit,
+      content: unit.content.replace("ExecStart=veritysetup", "ExecStart=no-such-program"),
+    }));
+    expect((await readBySystemd(broken)).exitCode).toBe(1);
+  });
+
+  it("pass hostile text on to podman as it is, in one command line", async () => {
+    const { text } = await readBySystemd(renderUnits(goldenCases["image-configuration-with-hostile-text"]()));
+    const lines = text.split("\n").filter((line) => line.startsWith("ExecStart"));
+    expect(lines).toHaveLength(1);
+    const entrypoint = /--entrypoint "((?:[^"\\]|\\.)*)"/.exec(lines[0] ?? "")?.[1] ?? "";
+    const json = entrypoint.replaceAll(/\\(.)/g, "$1").replaceAll("$$", "$").replaceAll("%%", "%");
+    expect(JSON.parse(json)).toEqual([
+      ...["/bin/sh", "-c", "", "echo $HOME %h", "a\nExecStart=/bin/evil", 'quo"te\\', "é", "tail\\"],
+    ]);
+    expect(lines[0]).toContain('--env "A=1\\n[Service]\\nExecStartPre=/bin/evil"');
+    expect(lines[0]).toContain('--env "B=$$PATH %%n"');
+  });
+});
+
+describe("unit names", () => {
+  it("are those that systemd-escape makes", async () => {
+    const { escapePath, escapeUnitName } = await import("../../src/systemd/escape.ts");
+    const samples = ["/run/mos/roots/my-service", "/a b/c.d", "/é/ü", "/.hidden", "/x:y_z"];
+    for (const sample of samples) {
+      expect(escapePath(sample)).toBe((await run("systemd-escape", ["--path", sample])).stdout.trim());
+      expect(escapeUnitName(sample.slice(1))).toBe(
+        (await run("systemd-escape", ["--", sample.slice(1)])).stdout.trim(),
+      );
+    }
+  });
+});
