@@ -8,6 +8,7 @@ import { buildPackage } from "./package.ts";
 
 const help = `./dev COMMAND
 
+  demo [--keep]       the whole way: keys, manifest, registry, device, service, reboot; --keep leaves a prompt
   test [LANE …]       all lanes, or some of: ${laneNames.join(", ")}
   build               dist/mos and its names
   build --deb         and the Debian package of it
@@ -35,6 +36,10 @@ async function main(command: string | undefined, args: string[]): Promise<boolea
       else if (values.deb === true) console.log((await buildPackage()).packageFile);
       else console.log(await buildExecutable());
       return true;
+    }
+    case "demo": {
+      const { values } = parseArgs({ args, options: { keep: { type: "boolean" } } });
+      return (await import("./demo.ts")).demo({ keep: values.keep === true });
     }
     case "shell":
       return (await import("./shell.ts")).shell();

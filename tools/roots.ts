@@ -1,6 +1,6 @@
 // Two Debian trees in the cache, made by mmdebstrap from the mirror that this machine's apt uses: the tools root
 // (User-Mode Linux, and programs that this machine's release has too old or not at all) and the guest's base.
-import { mkdir } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../src/system/process.ts";
 import { cached, monthStamp } from "./cache.ts";
@@ -36,6 +36,15 @@ const guestPackages = [
   ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "erofs-utils", "curl", "libatomic1", "libstdc++6"],
 ];
 
+/** Where the registry of the demo keeps its images (a volume of the service) and listens. */
+const registryConfig = `version: 0.1
+storage:
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: ":5000"
+`;
+
 /** The tree with the programs of trixie that tests and benchmarks use; bind-mount what they work on to /machine. */
 export function toolsRoot(): Promise<string> {
   return cached("tools", [recipe, suite, monthStamp(), ...toolsPackages], (path) =>
@@ -59,9 +68,36 @@ export function guestBase(): Promise<string> {
   );
 }
 
-async function debootstrap(path: string, packages: readonly string[]): Promise<void> {
+/** What a service needs that is Debian's package `docker-registry` and the libraries it needs, and nothing else. */
+export function registryRoot(): Promise<string> {
+  return cached("registry", [recipe, "2", suite, monthStamp(), registryConfig], (path) =>
+    step(`packing Debian's docker-registry (${suite}) into a root file system`, async () => {
+      // `extract` unpacks without running maintainer scripts: no shell, no package manager is in it.
+      await debootstrap(path, ["docker-registry"], "extract");
+      for (const name of ["dev", "proc", "sys", "run", "tmp", "var/tmp", "var/lib/registry"]) {
+        await mkdir(join(path, name), { recursive: true });
+      }
+      // The links of a merged /usr, which a maintainer script of base-files would have made.
+      for (const name of ["lib", "lib64"]) await symlink(`usr/${name}`, join(path, name));
+      await writeFile(join(path, "etc/registry.yml"), registryConfig);
+      await writeFile(join(path, "etc/passwd"), "root:x:0:0:root:/:/sbin/nologin\n");
+    }),
+  );
+}
+
+async function debootstrap(
+  path: string,
+  packages: readonly string[],
+  variant: "minbase" | "extract" = "minbase",
+): Promise<void> {
   const source = `deb ${await mirror()} ${suite} main`;
-  await logged("mmdebstrap", ["--variant=minbase", `--include=${packages.join(",")}`, suite, path, source]);
+  await logged("mmdebstrap", [
+    `--variant=${variant}`,
+    `--include=${packages.join(",")}`,
+    suite,
+    path,
+    source,
+  ]);
 }
 
 /** The mirror that apt is configured with, without its security archive, which has another layout. */

@@ -1,0 +1,107 @@
+// Makes the running system's units those of a generation. Everything written is below /run; systemd does the
+// rest. Can be stopped at any instant and repeated: a marker says that it was begun and not finished.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { systemCode } from "../errors/mos-error.ts";
+import { isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.ts";
+import type { RenderedUnit } from "../services/model.ts";
+import { type Places, targetUnit } from "../services/unit-names.ts";
+import { escapePath } from "../systemd/escape.ts";
+import { daemonReload, startUnits, startUnitsNoBlock, stopUnits } from "../systemd/manager.ts";
+import type { AgentContext } from "./context.ts";
+
+export interface Applied {
+  readonly changed: boolean;
+  /** Services that were restarted because something of theirs changed. */
+  readonly restarted: readonly string[];
+  /** Unit files written and removed. */
+  readonly written: number;
+  readonly removed: number;
+}
+
+/** Whether a file name in systemd's or quadlet's directory is one that mos rendered. */
+function isOurs(kind: RenderedUnit["kind"], name: string, places: Places): boolean {
+  if (kind === "quadlet") return /^mos-.+\.(container|network)$/.test(name);
+  if (name.startsWith(`${escapePath(places.run)}-`)) return name.endsWith(".mount");
+  return (
+    /^mos-(layer|svc|scratch|volume)-.+\.service$/.test(name) || name === targetUnit || name === "mos.slice"
+  );
+}
+
+function directoryOf(context: AgentContext, kind: RenderedUnit["kind"]): string {
+  return kind === "quadlet" ? context.quadletDirectory : context.unitDirectory;
+}
+
+function readLive(context: AgentContext): LiveUnit[] {
+  return (["systemd", "quadlet"] as const).flatMap((kind) => {
+    const directory = directoryOf(context, kind);
+    let names: string[];
+    try {
+      names = readdirSync(directory);
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") return [];
+      throw error;
+    }
+    return names
+      .filter((name) => isOurs(kind, name, context.places))
+      .map((name) => ({ kind, name, content: readFileSync(join(directory, name), "utf8") }));
+  });
+}
+
+function markerPath({ run }: Places): string {
+  return join(run, "activation-pending");
+}
+
+function isPending(context: AgentContext): boolean {
+  try {
+    readFileSync(markerPath(context.places));
+    return true;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/**
+ * Applies the units of a generation.
+ * @param wanted what must run in the end
+ * @param mode `boot` starts without waiting (the boot itself would wait for us); `wait` returns when every unit
+ * is up or has failed
+ * @throws MosError `systemd-failed`
+ */
+export async function applyUnits(
+  context: AgentContext,
+  desired: readonly RenderedUnit[],
+  wanted: readonly string[],
+  mode: "boot" | "wait",
+): Promise<Applied> {
+  const plan = planActivation(readLive(context), desired, context.places);
+  if (isEmptyPlan(plan) && !isPending(context)) {
+    return { changed: false, restarted: [], written: 0, removed: 0 };
+  }
+  mkdirSync(dirname(markerPath(context.places)), { recursive: true });
+  writeFileSync(markerPath(context.places), "");
+  await stopUnits(plan.stop);
+  writeFiles(context, plan.write, plan.remove);
+  await daemonReload();
+  const units = [targetUnit, ...wanted];
+  await (mode === "boot" ? startUnitsNoBlock(units) : startUnits(units));
+  rmSync(markerPath(context.places), { force: true });
+  return {
+    changed: true,
+    restarted: plan.affectedServices,
+    written: plan.write.length,
+    removed: plan.remove.length,
+  };
+}
+
+function writeFiles(
+  context: AgentContext,
+  write: readonly RenderedUnit[],
+  remove: readonly LiveUnit[],
+): void {
+  mkdirSync(context.unitDirectory, { recursive: true });
+  mkdirSync(context.quadletDirectory, { recursive: true });
+  for (const { kind, name, content } of write) writeFileSync(join(directoryOf(context, kind), name), content);
+  for (const { kind, name } of remove) rmSync(join(directoryOf(context, kind), name), { force: true });
+}

@@ -1,0 +1,57 @@
+// The service stage of a boot (DESIGN section 4): verify the current generation and bring its units up, from
+// what is on disk, with no network. Where the live units are already those of the generation nothing happens.
+import { asMosError, type MosError } from "../errors/mos-error.ts";
+import { ensureIdMaps } from "../generation/idmaps.ts";
+import { lockPath } from "../generation/places.ts";
+import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
+import { withLock } from "../system/lock.ts";
+import { applyUnits } from "./apply-units.ts";
+import type { AgentContext } from "./context.ts";
+import { loadCurrent, type TargetProblem } from "./load.ts";
+
+/** How the stage ended. */
+export type BootOutcome =
+  /** Units were written and their start was asked for. */
+  | { readonly kind: "applied"; readonly generation: number; readonly problems: readonly TargetProblem[] }
+  /** The live units were already those of the generation. */
+  | { readonly kind: "unchanged"; readonly generation: number; readonly problems: readonly TargetProblem[] }
+  /** No manifest has been applied on this device yet. */
+  | { readonly kind: "no-generation" }
+  /** A check failed: nothing of the generation was started. */
+  | { readonly kind: "refused"; readonly error: MosError };
+
+/** Milliseconds of each part, for the log and `./dev bench`. */
+export interface BootTimings {
+  readonly verify: number;
+  readonly render: number;
+  readonly apply: number;
+}
+
+export async function boot(
+  context: AgentContext,
+): Promise<{ readonly outcome: BootOutcome; readonly timings: BootTimings }> {
+  const marks = [performance.now()];
+  const mark = () => marks.push(performance.now());
+  const timings = () => {
+    const part = (i: number) => Math.max(0, (marks[i + 1] ?? marks[i] ?? 0) - (marks[i] ?? 0));
+    return { verify: part(0), render: part(1), apply: part(2) };
+  };
+  try {
+    return await withLock(lockPath(context.places), "boot", async () => {
+      const current = await loadCurrent(context);
+      mark();
+      if (current === undefined) return { outcome: { kind: "no-generation" }, timings: timings() };
+      const { manifest, images, number, problems } = current;
+      const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
+      const input = { generation: number, manifest, images, idmaps, places: context.places };
+      const units = renderUnits(input);
+      mark();
+      const applied = await applyUnits(context, units, wantedUnits(input), "boot");
+      mark();
+      const kind = applied.changed ? "applied" : "unchanged";
+      return { outcome: { kind, generation: number, problems }, timings: timings() };
+    });
+  } catch (error) {
+    return { outcome: { kind: "refused", error: asMosError(error) }, timings: timings() };
+  }
+}

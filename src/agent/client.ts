@@ -1,0 +1,108 @@
+// The other end of the socket API, for mosctl. Where no agent listens the caller does the work itself.
+import { type IncomingMessage, request } from "node:http";
+import { MosError, systemCode } from "../errors/mos-error.ts";
+import { readErrorDocument, type SocketName, socketPaths } from "./api.ts";
+import type { ProgressEvent } from "./progress.ts";
+import type { Status } from "./status-model.ts";
+import type { UpdateResult } from "./update.ts";
+import type { VerifyLevel, VerifyResult } from "./verify.ts";
+
+/** Longest line of an event stream, characters. */
+const maxEventLine = 1024 * 1024;
+
+/**
+ * Sends one request.
+ * @returns undefined when no agent listens on the socket
+ * @throws MosError `permission-denied`, or the agent's own error
+ */
+async function call(
+  socket: SocketName,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<IncomingMessage | undefined> {
+  const response = await new Promise<IncomingMessage | undefined>((resolve, reject) => {
+    const outgoing = request(
+      { socketPath: socketPaths[socket], method, path, headers: { host: "mos" } },
+      resolve,
+    );
+    outgoing.once("error", (error) => {
+      const code = systemCode(error);
+      if (code === "ENOENT" || code === "ECONNREFUSED") resolve(undefined);
+      else if (code === "EACCES") {
+        reject(
+          new MosError("permission-denied", `not permitted to use ${socketPaths[socket]}`, {
+            about: socketPaths[socket],
+          }),
+        );
+      } else reject(error);
+    });
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+  if (response === undefined || response.statusCode === 200) return response;
+  const document: unknown = await readJson(response);
+  throw readErrorDocument(
+    typeof document === "object" && document !== null && "error" in document ? document.error : undefined,
+  );
+}
+
+async function readJson(response: IncomingMessage): Promise<unknown> {
+  const pieces: Buffer[] = [];
+  for await (const piece of response) pieces.push(Buffer.from(piece));
+  try {
+    return JSON.parse(Buffer.concat(pieces).toString("utf8"));
+  } catch (error) {
+    throw new MosError("agent-failed", "mosd answered with something that is not JSON", { cause: error });
+  }
+}
+
+/** GET /v1/status; undefined when no agent listens. */
+export async function requestStatus(): Promise<Status | undefined> {
+  const response = await call("status", "GET", "/v1/status");
+  // The agent is of the same package and trusted: it could tell us anything anyway.
+  return response === undefined ? undefined : ((await readJson(response)) as Status);
+}
+
+/** POST /v1/verify; undefined when no agent listens. */
+export async function requestVerify(
+  reference: string,
+  level: VerifyLevel,
+): Promise<VerifyResult | undefined> {
+  const response = await call("control", "POST", "/v1/verify", { reference, level });
+  return response === undefined ? undefined : ((await readJson(response)) as VerifyResult);
+}
+
+/** POST /v1/update, following its events to the end; undefined when no agent listens. */
+export async function requestUpdate(
+  reference: string,
+  progress: (event: ProgressEvent) => void,
+): Promise<UpdateResult | undefined> {
+  const response = await call("control", "POST", "/v1/update", { reference });
+  if (response === undefined) return undefined;
+  for await (const { event, data } of readEvents(response)) {
+    if (event === "progress") progress(data as ProgressEvent);
+    else if (event === "done") return data as UpdateResult;
+    else if (event === "error") throw readErrorDocument(data);
+  }
+  throw new MosError("agent-failed", "mosd ended before the update did", {
+    hint: "journalctl -u mosd; mosctl status says what runs now. The update can be repeated.",
+  });
+}
+
+async function* readEvents(response: IncomingMessage): AsyncGenerator<{ event: string; data: unknown }> {
+  let buffered = "";
+  response.setEncoding("utf8");
+  for await (const piece of response) {
+    buffered += String(piece);
+    if (buffered.length > maxEventLine)
+      throw new MosError("agent-failed", "mosd sent an event that never ends");
+    for (let end = buffered.indexOf("\n\n"); end >= 0; end = buffered.indexOf("\n\n")) {
+      const block = buffered.slice(0, end);
+      buffered = buffered.slice(end + 2);
+      const match = /^event: (\S+)\ndata: (.*)$/.exec(block);
+      if (match?.[1] === undefined)
+        throw new MosError("agent-failed", "mosd sent something that is no event");
+      yield { event: match[1], data: JSON.parse(match[2] ?? "null") };
+    }
+  }
+}

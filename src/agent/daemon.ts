@@ -1,0 +1,134 @@
+// mosd: the service stage of the boot, then the API for as long as somebody uses it, then nothing: the sockets
+// start it again. A sequence of named phases.
+import { chmod, rm } from "node:fs/promises";
+import type { Server } from "node:http";
+import { dirname } from "node:path";
+import { exitCodes } from "../errors/catalogue.ts";
+import { makeDirectory } from "../system/atomic-file.ts";
+import { mosVersion } from "../system/version.ts";
+import { notify, watchdogIntervalMs } from "../systemd/notify.ts";
+import { type SocketName, socketPaths } from "./api.ts";
+import { type BootOutcome, type BootTimings, boot } from "./boot.ts";
+import { type AgentContext, deviceContext, processAgeMs } from "./context.ts";
+import { log } from "./log.ts";
+import { createApiServer } from "./server.ts";
+
+/** How long the agent stays after the last request. */
+const idleExitMs = 20_000;
+
+/** First file descriptor that systemd passes (sd_listen_fds(3)). */
+const listenFdsStart = 3;
+
+/** Runs the agent. It takes no options: what it does is decided by the device's policy and state. */
+export async function main(args: readonly string[]): Promise<void> {
+  if (args.length > 0) {
+    process.stderr.write("mosd takes no arguments; systemd starts it (mosd.service). See mosctl --help.\n");
+    process.exitCode = args[0] === "--help" ? 0 : exitCodes.usage;
+    return;
+  }
+  const context = deviceContext();
+  const started = processAgeMs();
+  keepWatchdog();
+  const { outcome, timings } = await boot(context);
+  report(outcome, timings, started);
+  await serve(context);
+  await notify("READY=1", `STATUS=${statusLine(outcome)}`);
+}
+
+function keepWatchdog(): void {
+  const interval = watchdogIntervalMs();
+  if (interval === undefined) return;
+  setInterval(() => void notify("WATCHDOG=1"), interval).unref();
+}
+
+function statusLine(outcome: BootOutcome): string {
+  switch (outcome.kind) {
+    case "applied":
+      return `generation ${outcome.generation} verified, services starting`;
+    case "unchanged":
+      return `generation ${outcome.generation} verified and in place`;
+    case "no-generation":
+      return "no manifest has been applied yet";
+    case "refused":
+      return `refused: ${outcome.error.code}`;
+  }
+}
+
+function report(outcome: BootOutcome, timings: BootTimings, started: number): void {
+  const rounded = Object.fromEntries(
+    Object.entries({ start: started, ...timings }).map(([part, ms]) => [
+      `${part}_ms`,
+      Math.round(ms * 10) / 10,
+    ]),
+  );
+  const cpu = process.cpuUsage();
+  const fields = { ...rounded, cpu_ms: Math.round((cpu.user + cpu.system) / 1000), version: mosVersion() };
+  if (outcome.kind === "refused") {
+    const { code, message, about } = outcome.error;
+    log.error({ code, about, ...fields }, `cannot bring up the current generation: ${message}`);
+    return;
+  }
+  if (outcome.kind !== "no-generation") {
+    for (const { service, error } of outcome.problems) {
+      log.error(
+        { service, code: error.code, about: error.about },
+        `cannot bring up ${service}: ${error.message}`,
+      );
+    }
+  }
+  log.info(fields, statusLine(outcome));
+}
+
+/** Sockets that systemd passed, by the names that their units give them (FileDescriptorName=). */
+function passedSockets(): ReadonlyMap<SocketName, number> {
+  const isForUs = process.env["LISTEN_PID"] === String(process.pid);
+  const names = isForUs ? (process.env["LISTEN_FDNAMES"] ?? "").split(":") : [];
+  const sockets = new Map<SocketName, number>();
+  for (const [i, name] of names.entries()) {
+    if (name === "control" || name === "status") sockets.set(name, listenFdsStart + i);
+  }
+  return sockets;
+}
+
+async function serve(context: AgentContext): Promise<void> {
+  const passed = passedSockets();
+  let active = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const servers: Server[] = [];
+  const stop = () => {
+    void notify("STOPPING=1").finally(() => process.exit(0));
+  };
+  // Without sockets of systemd nobody could start us again, so then the agent stays.
+  const settle = () => {
+    if (active === 0 && passed.size > 0) timer = setTimeout(stop, idleExitMs);
+  };
+  const onActivity = (change: 1 | -1) => {
+    active += change;
+    clearTimeout(timer);
+    settle();
+  };
+  for (const name of ["control", "status"] as const) {
+    const server = createApiServer(context, name, onActivity);
+    await listen(server, name, passed.get(name));
+    servers.push(server);
+  }
+  settle();
+  process.once("SIGTERM", () => {
+    for (const server of servers) server.close();
+    if (active === 0) stop();
+    else setInterval(() => active === 0 && stop(), 100);
+  });
+}
+
+async function listen(server: Server, name: SocketName, fd: number | undefined): Promise<void> {
+  const path = socketPaths[name];
+  if (fd === undefined) {
+    await makeDirectory(dirname(path));
+    await rm(path, { force: true });
+  }
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(fd === undefined ? { path } : { fd }, resolve);
+  });
+  if (fd === undefined) await chmod(path, name === "control" ? 0o600 : 0o666);
+}

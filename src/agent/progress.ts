@@ -1,0 +1,19 @@
+// What a long operation tells while it runs. The names of the steps are those of the documentation and the log.
+
+export const updateSteps = [
+  "fetch manifest",
+  "verify",
+  "preflight",
+  "fetch images",
+  "stage",
+  "commit",
+  "activate",
+] as const;
+export type UpdateStep = (typeof updateSteps)[number];
+
+export type ProgressEvent =
+  | { readonly kind: "step"; readonly step: UpdateStep }
+  /** Bytes fetched so far of all that must be fetched. */
+  | { readonly kind: "bytes"; readonly done: number; readonly total: number };
+
+export type Progress = (event: ProgressEvent) => void;

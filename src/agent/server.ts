@@ -1,0 +1,147 @@
+// Serves the API on two sockets: one for looking, one for changing. Bounded in every way that a caller could
+// stretch: header size, body size, time, connections.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { asMosError, MosError } from "../errors/mos-error.ts";
+import { parseJson } from "../system/json.ts";
+import { mosVersion } from "../system/version.ts";
+import {
+  formatEvent,
+  httpStatusOf,
+  maxRequestBytes,
+  type SocketName,
+  type UpdateEvent,
+  updateRequestSchema,
+  verifyRequestSchema,
+} from "./api.ts";
+import type { AgentContext } from "./context.ts";
+import { status } from "./status.ts";
+
+const limits = {
+  headerBytes: 8 * 1024,
+  headersTimeoutMs: 5_000,
+  requestTimeoutMs: 10_000,
+  connections: 64,
+} as const;
+
+type Handler = (context: AgentContext, request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+const readRoutes: Readonly<Record<string, Handler>> = {
+  "GET /v1/status": async (context, _request, response) => sendJson(response, 200, await status(context)),
+  "GET /v1/version": async (_context, _request, response) =>
+    sendJson(response, 200, { version: mosVersion() }),
+};
+
+const controlRoutes: Readonly<Record<string, Handler>> = {
+  ...readRoutes,
+  "POST /v1/update": streamUpdate,
+  "POST /v1/verify": async (context, request, response) => {
+    const { reference, level } = parseBody(verifyRequestSchema, await readBody(request));
+    const { verifyReference } = await import("./verify.ts");
+    sendJson(response, 200, await verifyReference(reference, context.anchors, context.buildTime, level));
+  },
+};
+
+/** A server for one of the sockets. `onActivity` is called when a request begins and when it has ended. */
+export function createApiServer(
+  context: AgentContext,
+  name: SocketName,
+  onActivity: (change: 1 | -1) => void,
+): Server {
+  const routes = name === "control" ? controlRoutes : readRoutes;
+  const server = createServer(
+    {
+      maxHeaderSize: limits.headerBytes,
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      keepAliveTimeout: 1_000,
+    },
+    (request, response) => {
+      onActivity(1);
+      void answer(context, routes, request, response).finally(() => onActivity(-1));
+    },
+  );
+  server.maxConnections = limits.connections;
+  return server;
+}
+
+async function answer(
+  context: AgentContext,
+  routes: Readonly<Record<string, Handler>>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    const path = (request.url ?? "").split("?")[0] ?? "";
+    const key = `${request.method ?? ""} ${path}`;
+    const handler = Object.hasOwn(routes, key) ? routes[key] : undefined;
+    if (handler === undefined) {
+      sendError(
+        response,
+        new MosError("usage", `there is no ${key} on this socket`, {
+          hint: "docs/reference/api.md lists the API.",
+        }),
+        404,
+      );
+      return;
+    }
+    await handler(context, request, response);
+  } catch (error) {
+    const known = asMosError(error);
+    if (response.headersSent) response.end();
+    else sendError(response, known, httpStatusOf(known));
+  }
+}
+
+function sendJson(response: ServerResponse, code: number, document: unknown): void {
+  const body = `${JSON.stringify(document)}\n`;
+  response.writeHead(code, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
+  response.end(body);
+}
+
+function sendError(response: ServerResponse, error: MosError, code: number): void {
+  sendJson(response, code, { error: error.toDocument() });
+}
+
+async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of request) {
+    if (!Buffer.isBuffer(piece)) continue;
+    size += piece.length;
+    if (size > maxRequestBytes)
+      throw new MosError("usage", `the request is larger than ${maxRequestBytes} bytes`);
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}
+
+interface Schema<T> {
+  safeParse(value: unknown): { success: true; data: T } | { success: false; error: { message: string } };
+}
+
+function parseBody<T>(schema: Schema<T>, bytes: Uint8Array): T {
+  const parsed = schema.safeParse(parseJson(bytes, "request body"));
+  if (parsed.success) return parsed.data;
+  throw new MosError("usage", `the request body does not fit: ${parsed.error.message}`);
+}
+
+/** An update goes on when its caller goes away: half an update helps nobody. */
+async function streamUpdate(
+  context: AgentContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { reference } = parseBody(updateRequestSchema, await readBody(request));
+  const send = (event: UpdateEvent) => {
+    if (!response.writableEnded && !response.destroyed) response.write(formatEvent(event));
+  };
+  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+  const { update } = await import("./update.ts");
+  try {
+    const result = await update(context, reference, (data) => send({ event: "progress", data }));
+    send({ event: "done", data: result });
+  } catch (error) {
+    send({ event: "error", data: asMosError(error).toDocument() });
+  }
+  response.end();
+}

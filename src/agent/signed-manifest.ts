@@ -1,0 +1,101 @@
+// The signed parts of a published manifest: fetched, and chosen. Anybody can attach referrers to a manifest, so
+// every certificate is tried with every signature until one pair verifies; a bogus one is no way to deny service.
+import { MosError } from "../errors/mos-error.ts";
+import type { SignedParts } from "../generation/generations.ts";
+import { artifactTypes, readInstallArtifact, readReferrer } from "../oci/artifacts.ts";
+import type { Digest } from "../oci/digest.ts";
+import { limits } from "../oci/model.ts";
+import type { FetchedManifest, Repository } from "../oci/source.ts";
+import type { Anchor, ValidityTime } from "../trust/chain.ts";
+import { type ManifestSigner, verifySignedManifest } from "../trust/manifest-signature.ts";
+
+/** Referrers of one kind that are looked at. More are ignored: somebody is filling the registry. */
+const maxReferrers = 32;
+
+/** A manifest and everything that claims to sign it. Nothing of it is trusted yet. */
+export interface SigningCandidates {
+  /** Digest of the install artifact. */
+  readonly artifact: Digest;
+  readonly manifest: Uint8Array;
+  readonly certificates: readonly Uint8Array[];
+  readonly signatures: readonly Uint8Array[];
+}
+
+/**
+ * Fetches an install manifest and its referrers.
+ * @param reference tag or digest
+ * @throws MosError `artifact-type-wrong`, `certificate-missing`, `signature-missing`, and what fetching throws
+ */
+export async function fetchCandidates(repository: Repository, reference: string): Promise<SigningCandidates> {
+  const fetched = await repository.manifest(reference);
+  const layer = readInstallArtifact(fetched, `${repository.name} ${reference}`);
+  const manifest = await repository.smallBlob(layer, limits.installManifest);
+  const certificates = await fetchReferrers(repository, fetched, "certificate");
+  const signatures = await fetchReferrers(repository, fetched, "signature");
+  return { artifact: fetched.digest, manifest, certificates, signatures };
+}
+
+async function fetchReferrers(
+  repository: Repository,
+  subject: FetchedManifest,
+  kind: "certificate" | "signature",
+): Promise<Uint8Array[]> {
+  const listed = (await repository.referrers(subject.digest)).filter(
+    // Registries before distribution 1.1 do not repeat the type in the list; then the manifest itself says it.
+    ({ artifactType }) => artifactType === undefined || artifactType === artifactTypes[kind],
+  );
+  const contents: Uint8Array[] = [];
+  let problem: unknown;
+  for (const descriptor of listed.slice(0, maxReferrers)) {
+    try {
+      const fetched = await repository.manifest(descriptor.digest);
+      const layer = readReferrer(fetched, kind, subject.digest, `${repository.name} ${descriptor.digest}`);
+      contents.push(await repository.smallBlob(layer, limits[kind]));
+    } catch (error) {
+      // A referrer of another type is no problem, and a broken one only if no other will do.
+      if (!(error instanceof MosError && error.code === "artifact-type-wrong")) problem ??= error;
+    }
+  }
+  if (contents.length > 0) return contents;
+  if (problem !== undefined) throw problem;
+  throw new MosError(`${kind}-missing`, `${repository.name} has no ${kind} for ${subject.digest}`, {
+    about: subject.digest,
+  });
+}
+
+/** How far a pair came before it was refused: the error of the one that came furthest tells most. */
+function progressOf(error: MosError): number {
+  if (error.code === "signature-invalid") return 2;
+  return error.code === "certificate-malformed" ? 0 : 1;
+}
+
+/**
+ * The first certificate and signature that verify.
+ * @throws MosError the refusal of the pair that came furthest, with the others as its problems
+ */
+export function chooseSigned(
+  candidates: SigningCandidates,
+  anchors: readonly Anchor[],
+  time: ValidityTime,
+): { readonly parts: SignedParts; readonly signer: ManifestSigner } {
+  const refusals: MosError[] = [];
+  for (const certificates of candidates.certificates) {
+    for (const signature of candidates.signatures) {
+      const parts: SignedParts = { manifest: candidates.manifest, certificates, signature };
+      try {
+        return { parts, signer: verifySignedManifest({ ...parts, anchors, time }) };
+      } catch (error) {
+        if (!(error instanceof MosError)) throw error;
+        refusals.push(error);
+      }
+    }
+  }
+  const [worst, ...others] = refusals.sort((a, b) => progressOf(b) - progressOf(a));
+  if (worst === undefined) throw new MosError("signature-missing", "the manifest has no signature");
+  if (others.length === 0) throw worst;
+  throw new MosError(worst.code, worst.message, {
+    ...(worst.about === undefined ? {} : { about: worst.about }),
+    hint: worst.hint,
+    problems: refusals.map(({ code, message }) => `${code}: ${message}`),
+  });
+}

@@ -1,0 +1,76 @@
+// What `mosctl status` and GET /v1/status answer. Computed each time from what is on disk and what systemd and
+// the kernel report; nothing in it is remembered.
+import type { ErrorDocument } from "../errors/mos-error.ts";
+
+/** One word for a service, in the order from good to bad. */
+export type ServiceState =
+  | "running"
+  | "mounted"
+  | "starting"
+  | "stopping"
+  | "stopped"
+  | "restarting"
+  | "failed"
+  | "refused";
+
+export interface LayerStatus {
+  readonly digest: string;
+  readonly rootHash: string;
+  /** `verified`: open, no bad block seen so far; `corrupt`: dm-verity found one; `closed`: not open. */
+  readonly state: "verified" | "corrupt" | "closed";
+}
+
+export interface ServiceStatus {
+  readonly name: string;
+  readonly version: string;
+  readonly type: "container" | "fs-only" | "hostfs";
+  readonly state: ServiceState;
+  readonly unit: string;
+  /** RFC 3339; when it came into its state. */
+  readonly since?: string;
+  readonly restarts: number;
+  readonly nsgroup: string;
+  /** First and last host uid of its user namespace; absent when it runs under the host's own ids. */
+  readonly ids?: { readonly first: number; readonly last: number };
+  /** What /proc/PID/uid_map of the running service says, compared with `ids`. */
+  readonly idsInEffect?: "as allocated" | "different";
+  readonly network: string;
+  readonly ports: readonly { readonly host: number; readonly container: number }[];
+  readonly layers: readonly LayerStatus[];
+  /** Path of the root of a target that does not run. */
+  readonly path?: string;
+  readonly error?: ErrorDocument;
+}
+
+export interface Status {
+  readonly version: 1;
+  /** `ok`: everything runs; `degraded`: something does not; `none`: nothing was applied; `refused`: not verified. */
+  readonly health: "ok" | "starting" | "degraded" | "none" | "refused";
+  readonly mosVersion: string;
+  readonly generation?: {
+    readonly number: number;
+    readonly product: string;
+    readonly manifestDigest: string;
+    readonly reference: string;
+    readonly acceptedAt: string;
+    readonly previous?: number;
+  };
+  readonly trust?: {
+    /** What was checked to come to this status: signature and chain now, content block by block when read. */
+    readonly level: "signature";
+    readonly anchor: string;
+    readonly anchorSubject: string;
+    readonly signer: string;
+    readonly signerFingerprint: string;
+    readonly algorithm: string;
+    readonly signerExpires: string;
+  };
+  readonly services: readonly ServiceStatus[];
+  /** What is on the device but does not run on it: what it boots from. */
+  readonly bootTargets: readonly {
+    readonly name: string;
+    readonly version: string;
+    readonly digest: string;
+  }[];
+  readonly error?: ErrorDocument;
+}

@@ -1,0 +1,272 @@
+// Puts the status together: the generation, verified anew; each service with what systemd and the kernel say of
+// its units; and for what is not right the reason, looked for where it lies.
+import { asMosError, type ErrorDocument, MosError } from "../errors/mos-error.ts";
+import { pointedGeneration } from "../generation/generations.ts";
+import { readIdMaps } from "../generation/idmaps.ts";
+import { isHostGroup } from "../manifest/names.ts";
+import type { IdMaps } from "../services/idmap.ts";
+import { rangeLength } from "../services/idmap.ts";
+import { isBootTarget } from "../services/render.ts";
+import {
+  layerDevice,
+  layerMount,
+  layerUnit,
+  type Places,
+  rootMount,
+  rootUnit,
+  scratchUnit,
+  serviceUnit,
+} from "../services/unit-names.ts";
+import { mosVersion } from "../system/version.ts";
+import { mountUnitName } from "../systemd/escape.ts";
+import { lastLogLines, showUnits, type UnitProperties } from "../systemd/manager.ts";
+import type { AgentContext } from "./context.ts";
+import { type LoadedGeneration, type LoadedImage, loadCurrent, type TargetProblem } from "./load.ts";
+import { actualDigest, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
+import type { LayerStatus, ServiceState, ServiceStatus, Status } from "./status-model.ts";
+
+const properties = [
+  "Id",
+  "LoadState",
+  "ActiveState",
+  "SubState",
+  "Result",
+  "StateChangeTimestamp",
+  "NRestarts",
+  "ControlGroup",
+  "ExecMainStatus",
+];
+
+type Units = ReadonlyMap<string, UnitProperties>;
+
+interface Observed {
+  readonly places: Places;
+  readonly idmaps: IdMaps;
+  readonly units: Units;
+  readonly verity: VerityStates;
+}
+
+/** The status of this device. Never throws for what is wrong with the device: that is what it reports. */
+export async function status(context: AgentContext): Promise<Status> {
+  let current: LoadedGeneration | undefined;
+  try {
+    current = await loadCurrent(context);
+  } catch (error) {
+    return { ...empty("refused"), error: asMosError(error).toDocument() };
+  }
+  if (current === undefined) return empty("none");
+  const observed = await observe(context, current);
+  const services = await Promise.all(current.images.map((image) => serviceStatus(image, observed)));
+  const refused = current.problems.map((problem) => refusedService(problem, current));
+  const all = [...services, ...refused].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const previous = await pointedGeneration(context.places, "previous").catch(() => undefined);
+  return {
+    version: 1,
+    health: healthOf(all),
+    mosVersion: mosVersion(),
+    generation: {
+      number: current.number,
+      product: current.manifest.product,
+      manifestDigest: current.digest,
+      reference: current.record.reference,
+      acceptedAt: current.record.acceptedAt,
+      ...(previous === undefined ? {} : { previous }),
+    },
+    trust: {
+      level: "signature",
+      anchor: current.signer.anchor.source,
+      anchorSubject: current.signer.anchor.subject,
+      signer: current.signer.subject,
+      signerFingerprint: current.signer.fingerprint,
+      algorithm: current.signer.algorithm,
+      signerExpires: current.signer.notAfter.toISOString(),
+    },
+    services: all,
+    bootTargets: current.manifest.targets
+      .filter(isBootTarget)
+      .map(({ service_name, version, digest }) => ({ name: service_name, version, digest })),
+  };
+}
+
+function empty(health: "none" | "refused"): Status {
+  return { version: 1, health, mosVersion: mosVersion(), services: [], bootTargets: [] };
+}
+
+function healthOf(services: readonly ServiceStatus[]): Status["health"] {
+  const isBad = ({ state, error }: ServiceStatus) =>
+    error !== undefined || ["failed", "refused", "stopped", "stopping", "restarting"].includes(state);
+  if (services.some(isBad)) return "degraded";
+  return services.some(({ state }) => state === "starting") ? "starting" : "ok";
+}
+
+function unitsOf(image: LoadedImage, places: Places): string[] {
+  const { service_name, nsgroup } = image.target;
+  return [
+    serviceUnit(service_name),
+    rootUnit(places, service_name),
+    scratchUnit(service_name),
+    ...image.layers.flatMap(({ rootHash }) => [
+      layerUnit(rootHash),
+      mountUnitName(layerMount(places, rootHash, nsgroup)),
+    ]),
+  ];
+}
+
+async function observe({ places }: AgentContext, { images }: LoadedGeneration): Promise<Observed> {
+  const names = [...new Set(images.flatMap((image) => unitsOf(image, places)))];
+  const [shown, verity, idmaps] = await Promise.all([
+    showUnits(names, properties),
+    verityStates(),
+    readIdMaps(places).catch((): IdMaps => new Map()),
+  ]);
+  return { places, idmaps, verity, units: new Map(shown.map((unit) => [unit["Id"] ?? "", unit])) };
+}
+
+function stateOf(unit: UnitProperties | undefined, isContainer: boolean): ServiceState {
+  switch (unit?.["ActiveState"]) {
+    case "active":
+    case "reloading":
+      return isContainer ? "running" : "mounted";
+    case "activating":
+      return unit["SubState"] === "auto-restart" ? "restarting" : "starting";
+    case "deactivating":
+      return "stopping";
+    case "failed":
+      return "failed";
+    default:
+      return "stopped";
+  }
+}
+
+async function serviceStatus(image: LoadedImage, observed: Observed): Promise<ServiceStatus> {
+  const { target } = image;
+  const isContainer = target.service_type === "container";
+  const name = isContainer
+    ? serviceUnit(target.service_name)
+    : rootUnit(observed.places, target.service_name);
+  const unit = observed.units.get(name);
+  const state = stateOf(unit, isContainer);
+  const since = timestamp(unit?.["StateChangeTimestamp"]);
+  const first = isHostGroup(target.nsgroup) ? undefined : observed.idmaps.get(target.nsgroup);
+  const layers = image.layers.map(({ rootHash }, i): LayerStatus => {
+    const open = observed.verity.get(layerDevice(rootHash));
+    return { digest: image.digests[i] ?? "", rootHash, state: open ?? "closed" };
+  });
+  const map =
+    state === "running" && unit !== undefined ? await uidMapOf(unit["ControlGroup"] ?? "") : undefined;
+  const expected = first === undefined ? `0 0 ${2 ** 32 - 1}` : `0 ${first} ${rangeLength}`;
+  const error = await errorOf(
+    image,
+    state,
+    layers,
+    map !== undefined && map !== expected ? map : undefined,
+    observed,
+  );
+  return {
+    name: target.service_name,
+    version: target.version,
+    type: target.service_type,
+    state,
+    unit: name,
+    ...(since === undefined ? {} : { since }),
+    restarts: Number(unit?.["NRestarts"] ?? 0) || 0,
+    nsgroup: isHostGroup(target.nsgroup) ? "none" : target.nsgroup,
+    ...(first === undefined ? {} : { ids: { first, last: first + rangeLength - 1 } }),
+    ...(map === undefined
+      ? {}
+      : { idsInEffect: map === expected ? ("as allocated" as const) : ("different" as const) }),
+    network: target.network.type,
+    ports: target.network.ports,
+    layers,
+    ...(isContainer ? {} : { path: rootMount(observed.places, target.service_name) }),
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+/** `@1718000000` or `@1718000000.123456` of systemctl --timestamp=unix. */
+function timestamp(text: string | undefined): string | undefined {
+  const seconds = /^@(\d+)/.exec(text ?? "")?.[1];
+  return seconds === undefined ? undefined : new Date(Number(seconds) * 1000).toISOString();
+}
+
+/** Why a service is not as it should be; undefined when it is. */
+async function errorOf(
+  image: LoadedImage,
+  state: ServiceState,
+  layers: readonly LayerStatus[],
+  wrongMap: string | undefined,
+  observed: Observed,
+): Promise<ErrorDocument | undefined> {
+  const service = image.target.service_name;
+  const corrupt =
+    layers.find((layer) => layer.state === "corrupt") ?? (await damagedLayer(image, layers, state, observed));
+  if (corrupt !== undefined) {
+    return new MosError(
+      "layer-corrupt",
+      `dm-verity refuses a block of a layer of ${service}: the stored blob is not what was signed`,
+      {
+        about: corrupt.digest,
+      },
+    ).toDocument();
+  }
+  if (wrongMap !== undefined) {
+    return new MosError(
+      "service-failed",
+      `${service} runs with the uid map ${wrongMap}, not with the one that was allocated`,
+      {
+        about: service,
+      },
+    ).toDocument();
+  }
+  if (state === "running" || state === "mounted" || state === "starting" || state === "stopping")
+    return undefined;
+  const unit = failedUnit(image, observed);
+  const log = await lastLogLines(unit, 3).catch(() => []);
+  const result = observed.units.get(unit)?.["Result"];
+  const why = log.at(-1) ?? (result === undefined || result === "success" ? "it is not running" : result);
+  return new MosError("service-failed", `${service} is ${state}: ${why}`, {
+    about: unit,
+    hint: `journalctl -b -u ${unit}`,
+    problems: log,
+  }).toDocument();
+}
+
+/** The unit of a service that failed, the deepest first: its layers, its root, itself. */
+function failedUnit(image: LoadedImage, { units, places }: Observed): string {
+  const names = unitsOf(image, places);
+  const failed = names.toReversed().find((name) => units.get(name)?.["ActiveState"] === "failed");
+  return failed ?? serviceUnit(image.target.service_name);
+}
+
+/** A layer that could not be opened or mounted because its blob is not what its digest says. */
+async function damagedLayer(
+  image: LoadedImage,
+  layers: readonly LayerStatus[],
+  state: ServiceState,
+  { units, places }: Observed,
+): Promise<LayerStatus | undefined> {
+  if (state === "running" || state === "mounted") return undefined;
+  for (const [i, { rootHash, blob }] of image.layers.entries()) {
+    const own = [layerUnit(rootHash), mountUnitName(layerMount(places, rootHash, image.target.nsgroup))];
+    const hasFailed = own.some((name) => units.get(name)?.["ActiveState"] === "failed");
+    if (hasFailed && (await actualDigest(blob)) !== image.digests[i]) return layers[i];
+  }
+  return undefined;
+}
+
+function refusedService({ service, error }: TargetProblem, { manifest }: LoadedGeneration): ServiceStatus {
+  const target = manifest.targets.find(({ service_name }) => service_name === service);
+  return {
+    name: service,
+    version: target?.version ?? "",
+    type: target?.service_type ?? "container",
+    state: "refused",
+    unit: serviceUnit(service),
+    restarts: 0,
+    nsgroup: target === undefined || isHostGroup(target.nsgroup) ? "none" : target.nsgroup,
+    network: target?.network.type ?? "none",
+    ports: target?.network.ports ?? [],
+    layers: [],
+    error: error.toDocument(),
+  };
+}

@@ -1,0 +1,226 @@
+// mosctl update: from a reference to a running generation. The steps are those of progress.ts; until `commit`
+// nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
+import { statfs } from "node:fs/promises";
+import { MosError } from "../errors/mos-error.ts";
+import { addGeneration, makeCurrent, type SignedParts } from "../generation/generations.ts";
+import { ensureIdMaps } from "../generation/idmaps.ts";
+import { lockPath, storePath } from "../generation/places.ts";
+import { parseInstallManifest } from "../manifest/install-json.ts";
+import type { InstallManifest } from "../manifest/schema.ts";
+import { digestOf } from "../oci/digest.ts";
+import { Layout } from "../oci/layout.ts";
+import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
+import { openRepositories } from "../oci/open.ts";
+import { parseReference } from "../oci/reference.ts";
+import type { Repository } from "../oci/source.ts";
+import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
+import { withLock } from "../system/lock.ts";
+import { formatBytes } from "../system/quantity.ts";
+import { loadAnchors } from "../trust/anchors.ts";
+import { trustedNow } from "../trust/clock.ts";
+import type { ManifestSigner } from "../trust/manifest-signature.ts";
+import { type Applied, applyUnits } from "./apply-units.ts";
+import type { AgentContext } from "./context.ts";
+import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
+import type { Progress } from "./progress.ts";
+import { chooseSigned, fetchCandidates } from "./signed-manifest.ts";
+
+export interface UpdateResult {
+  /** `unchanged`: the manifest is the one that runs already, and all of it is in place. */
+  readonly outcome: "updated" | "unchanged" | "repaired";
+  readonly generation: number;
+  readonly manifestDigest: string;
+  readonly fetchedBytes: number;
+  readonly restarted: readonly string[];
+}
+
+/** A manifest whose signature holds, and where it is from. */
+interface Accepted {
+  readonly parts: SignedParts;
+  readonly signer: ManifestSigner;
+  readonly manifest: InstallManifest;
+}
+
+/** Bytes left free on the state filesystem, so that the system itself can go on working. */
+const reserveBytes = 16 * 1024 * 1024;
+
+/** @throws MosError of any step; before `commit` the device runs on as it was */
+export async function update(
+  context: AgentContext,
+  reference: string,
+  progress: Progress,
+): Promise<UpdateResult> {
+  const source = openRepositories(parseReference(reference));
+  return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
+    const running = await runningGeneration(context);
+
+    progress({ kind: "step", step: "fetch manifest" });
+    const candidates = await fetchCandidates(source.install, source.reference);
+
+    progress({ kind: "step", step: "verify" });
+    const accepted = await verifyForUpdate(context, candidates, running);
+
+    progress({ kind: "step", step: "preflight" });
+    const store = await Layout.create(storePath(context.places));
+    const documents = await fetchDocuments(store, source.images, accepted.manifest);
+    const missing = await missingLayers(store, documents.layers);
+    await checkSpace(context, missing);
+
+    progress({ kind: "step", step: "fetch images" });
+    const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
+
+    progress({ kind: "step", step: "stage" });
+    const staged = await stage(context, store, accepted.manifest, documents);
+
+    progress({ kind: "step", step: "commit" });
+    const isSame = running !== undefined && running.digest === digestOf(accepted.parts.manifest);
+    const number = isSame ? running.number : await commit(context, accepted.parts, reference);
+
+    progress({ kind: "step", step: "activate" });
+    const applied = await staged.activate(number);
+    return {
+      outcome: outcomeOf(isSame, applied, fetchedBytes),
+      generation: number,
+      manifestDigest: digestOf(accepted.parts.manifest),
+      fetchedBytes,
+      restarted: applied.restarted,
+    };
+  });
+}
+
+function outcomeOf(isSame: boolean, applied: Applied, fetchedBytes: number): UpdateResult["outcome"] {
+  if (!isSame) return "updated";
+  return applied.changed || fetchedBytes > 0 ? "repaired" : "unchanged";
+}
+
+/** What runs now, or undefined when nothing does or it can no longer be verified: an update mends that. */
+async function runningGeneration(context: AgentContext): Promise<LoadedGeneration | undefined> {
+  try {
+    return await loadCurrent(context);
+  } catch (error) {
+    if (error instanceof MosError) return undefined;
+    throw error;
+  }
+}
+
+async function verifyForUpdate(
+  context: AgentContext,
+  candidates: Awaited<ReturnType<typeof fetchCandidates>>,
+  running: LoadedGeneration | undefined,
+): Promise<Accepted> {
+  const anchors = await loadAnchors(context.anchors);
+  const now = trustedNow(new Date(), [
+    { date: context.buildTime, source: "the time at which mos was built" },
+    ...(running === undefined
+      ? []
+      : [{ date: running.signer.notBefore, source: "the certificate of the running generation" }]),
+  ]);
+  const { parts, signer } = chooseSigned(candidates, anchors, { kind: "at", ...now });
+  const manifest = parseInstallManifest(parts.manifest);
+  if (manifest.update_type === "partial") {
+    throw new MosError(
+      "update-type-unsupported",
+      "the manifest is a partial one, which this version cannot merge",
+    );
+  }
+  return { parts, signer, manifest };
+}
+
+interface Documents {
+  /** The image manifests, in the order of the targets. */
+  readonly images: readonly Descriptor[];
+  readonly layers: readonly Descriptor[];
+}
+
+/** Fetches the image manifest and configuration of every target; small, and verified by their digests. */
+async function fetchDocuments(
+  store: Layout,
+  images: Repository,
+  manifest: InstallManifest,
+): Promise<Documents> {
+  const descriptors: Descriptor[] = [];
+  const layers = new Map<string, Descriptor>();
+  for (const target of manifest.targets) {
+    const about = `image of ${target.service_name}`;
+    const fetched = await images.manifest(target.digest);
+    if (fetched.size !== target.size) {
+      throw new MosError(
+        "size-mismatch",
+        `the ${about} has a manifest of ${fetched.size} bytes, the signed manifest says ${target.size}`,
+        {
+          about: target.digest,
+        },
+      );
+    }
+    const image = parseManifest(fetched.bytes, about);
+    parseConfig(await images.smallBlob(image.config, limits.config), `configuration of the ${about}`);
+    for (const layer of image.layers) layers.set(layer.digest, layer);
+    await store.storeBlob(image.config, images);
+    await store.putManifest(fetched.bytes, mediaTypes.manifest);
+    descriptors.push({ mediaType: mediaTypes.manifest, digest: target.digest, size: target.size });
+  }
+  return { images: descriptors, layers: [...layers.values()] };
+}
+
+async function missingLayers(store: Layout, layers: readonly Descriptor[]): Promise<Descriptor[]> {
+  const missing: Descriptor[] = [];
+  for (const layer of layers) if (!(await store.hasBlob(layer))) missing.push(layer);
+  return missing;
+}
+
+async function checkSpace({ places }: AgentContext, missing: readonly Descriptor[]): Promise<void> {
+  const needed = missing.reduce((sum, { size }) => sum + size, 0);
+  if (needed === 0) return;
+  const { bavail, bsize } = await statfs(places.state);
+  const free = bavail * bsize;
+  if (needed + reserveBytes <= free) return;
+  throw new MosError(
+    "no-space",
+    `the images need ${formatBytes(needed)} more and ${formatBytes(reserveBytes)} must stay free, but ${places.state} has ${formatBytes(free)}`,
+    {
+      about: places.state,
+      hint: `Free ${formatBytes(needed + reserveBytes - free)} on the filesystem of ${places.state}. Nothing was fetched.`,
+    },
+  );
+}
+
+async function fetchLayers(
+  store: Layout,
+  images: Repository,
+  missing: readonly Descriptor[],
+  progress: Progress,
+): Promise<number> {
+  const total = missing.reduce((sum, { size }) => sum + size, 0);
+  let before = 0;
+  for (const layer of missing) {
+    const base = before;
+    await store.storeBlob(layer, images, (done) => progress({ kind: "bytes", done: base + done, total }));
+    before += layer.size;
+  }
+  return total;
+}
+
+/** Everything that can go wrong with the new generation short of running it: opened, allocated, rendered. */
+async function stage(context: AgentContext, store: Layout, manifest: InstallManifest, documents: Documents) {
+  const { images, problems } = await loadImages(context, manifest);
+  const [problem] = problems;
+  if (problem !== undefined) throw problem.error;
+  const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
+  const input = { manifest, images, idmaps, places: context.places };
+  renderUnits({ ...input, generation: 0 });
+  await store.setReferences(documents.images.map((descriptor) => ({ descriptor, name: descriptor.digest })));
+  return {
+    activate: (generation: number) =>
+      applyUnits(context, renderUnits({ ...input, generation }), wantedUnits(input), "wait"),
+  };
+}
+
+async function commit(context: AgentContext, parts: SignedParts, reference: string): Promise<number> {
+  const number = await addGeneration(context.places, parts, {
+    version: 1,
+    reference,
+    acceptedAt: new Date().toISOString(),
+  });
+  await makeCurrent(context.places, number);
+  return number;
+}

@@ -1,0 +1,162 @@
+// The image of each target, wherever it comes from: copied from a registry or a layout, or packed from a root
+// file system. What a device could not open under dm-verity is refused here, where it can still be mended.
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { MosError, systemCode } from "../errors/mos-error.ts";
+import { checkLayerKind, rootHashOf } from "../layers/media-type.ts";
+import { type LayerFormat, packLayer } from "../layers/pack.ts";
+import type { ImportTarget } from "../manifest/schema.ts";
+import type { Digest } from "../oci/digest.ts";
+import { buildImage } from "../oci/image.ts";
+import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
+import { openImage } from "../oci/open.ts";
+import { parseReference } from "../oci/reference.ts";
+import type { WritableRepository } from "../oci/source.ts";
+
+/** A blob and where its bytes are. */
+interface BlobSource {
+  readonly descriptor: Descriptor;
+  readonly open: () => AsyncIterable<Uint8Array>;
+}
+
+/** An image that is ready to be sent somewhere. */
+export interface PreparedImage {
+  readonly digest: Digest;
+  /** Bytes of the manifest. */
+  readonly size: number;
+  readonly manifest: Uint8Array;
+  readonly blobs: readonly BlobSource[];
+}
+
+interface PrepareOptions {
+  readonly format: LayerFormat;
+  /** For files that are packed; the caller removes it. */
+  readonly workDirectory: string;
+  /** What relative paths in the manifest are relative to. */
+  readonly baseDirectory: string;
+}
+
+/** @throws MosError `source-invalid`, `layer-unsupported`, `verity-missing`, and what fetching and packing throw */
+export async function prepareImage(target: ImportTarget, options: PrepareOptions): Promise<PreparedImage> {
+  return target.source.startsWith("rootfs:")
+    ? await packRoot(target, target.source.slice("rootfs:".length), options)
+    : await openExisting(target, options);
+}
+
+async function* inMemory(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+async function packRoot(target: ImportTarget, path: string, options: PrepareOptions): Promise<PreparedImage> {
+  const source = {
+    kind: await kindOfRoot(target, resolve(options.baseDirectory, path)),
+    path: resolve(options.baseDirectory, path),
+  };
+  if (
+    target.service_type === "container" &&
+    (target.image?.entrypoint.length ?? 0) + (target.image?.cmd.length ?? 0) === 0
+  ) {
+    throw new MosError(
+      "source-invalid",
+      `${target.service_name} is a container from a rootfs: source, but nothing says what to run`,
+      {
+        about: target.source,
+        hint: "Add to the target:  image: { entrypoint: [/usr/bin/PROGRAM] }",
+      },
+    );
+  }
+  const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
+  const image = buildImage(
+    [layer.descriptor],
+    target.image ?? { entrypoint: [], cmd: [], env: [], user: "", working_dir: "" },
+  );
+  return {
+    digest: image.manifest.descriptor.digest,
+    size: image.manifest.bytes.length,
+    manifest: image.manifest.bytes,
+    blobs: [
+      { descriptor: image.config.descriptor, open: () => inMemory(image.config.bytes) },
+      {
+        descriptor: layer.descriptor,
+        open: () => createReadStream(layer.path, { highWaterMark: 1024 * 1024 }),
+      },
+    ],
+  };
+}
+
+async function kindOfRoot(target: ImportTarget, path: string): Promise<"directory" | "tar"> {
+  try {
+    const found = await stat(path);
+    if (found.isDirectory()) return "directory";
+    if (found.isFile()) return "tar";
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+    throw new MosError("source-invalid", `the root of ${target.service_name} is not there: ${path}`, {
+      about: target.source,
+    });
+  }
+  throw new MosError(
+    "source-invalid",
+    `the root of ${target.service_name} is neither a directory nor a tar file`,
+    {
+      about: target.source,
+    },
+  );
+}
+
+async function openExisting(target: ImportTarget, options: PrepareOptions): Promise<PreparedImage> {
+  if (!/^(docker:\/\/|oci:)/.test(target.source)) {
+    throw new MosError(
+      "source-invalid",
+      `the source of ${target.service_name} is of no kind that mosb knows`,
+      {
+        about: target.source,
+      },
+    );
+  }
+  if (target.image !== undefined) {
+    throw new MosError(
+      "source-invalid",
+      `${target.service_name} has an image: section, which only a rootfs: source can have`,
+      {
+        about: target.source,
+        hint: "An image from a registry or a layout brings its own configuration.",
+      },
+    );
+  }
+  const reference = parseReference(target.source);
+  const repository = openImage(
+    reference.kind === "oci"
+      ? { ...reference, directory: resolve(options.baseDirectory, reference.directory) }
+      : reference,
+  );
+  const fetched = await repository.manifest(reference.reference);
+  const image = parseManifest(fetched.bytes, target.source);
+  parseConfig(await repository.smallBlob(image.config, limits.config), `configuration of ${target.source}`);
+  for (const layer of image.layers) {
+    checkLayerKind(layer);
+    rootHashOf(layer);
+  }
+  return {
+    digest: fetched.digest,
+    size: fetched.size,
+    manifest: fetched.bytes,
+    blobs: [image.config, ...image.layers].map((descriptor) => ({
+      descriptor,
+      open: () => repository.blob(descriptor),
+    })),
+  };
+}
+
+/** Sends an image; what the destination has already is not sent again. Returns the bytes that were sent. */
+export async function sendImage(image: PreparedImage, to: WritableRepository): Promise<number> {
+  let sent = 0;
+  for (const { descriptor, open } of image.blobs) {
+    if ((await to.putBlob(descriptor, open)) === "sent") sent += descriptor.size;
+  }
+  // The published system finds images by a tag that is the hex of their digest.
+  const tag = image.digest.slice("sha256:".length);
+  if (!(await to.hasManifest(tag))) await to.putManifest(image.manifest, mediaTypes.manifest, tag);
+  return sent;
+}

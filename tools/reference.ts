@@ -1,0 +1,257 @@
+// The parts of docs/reference that are made from the sources: what goes wrong (errors.md), and what a manifest may
+// say (manifest.md, manifest.schema.json). `node_modules/.bin/node tools/reference.ts` writes them; with --check
+// it only says whether they are what the sources say.
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import * as z from "zod";
+import { catalogue, exitCodes } from "../src/errors/catalogue.ts";
+import { manifestJsonSchema } from "../src/manifest/json-schema.ts";
+import { reservedLabels } from "../src/manifest/names.ts";
+import { checkout } from "./stamp.ts";
+
+const generated = "<!-- Made by tools/reference.ts; edit the sources, not this file. -->";
+
+// ---- errors.md ---------------------------------------------------------------------------------------------
+
+/** What an exit code says, for the headings and for scripts. */
+const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
+  failure: "something else failed",
+  usage: "the command line is wrong",
+  input: "something that a person wrote is wrong",
+  refused: "a check refused it; nothing on the device has changed",
+  source: "the registry or layout cannot be reached or is broken",
+  state: "no space, no permission, or damaged state on this machine",
+  busy: "another transaction is running",
+  unhealthy: "a service or a layer is not well",
+};
+
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll("\n", " ");
+}
+
+function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(" | ")} |`;
+  return [line(headings), `|${"---|".repeat(headings.length)}`, ...rows.map(line)].join("\n");
+}
+
+function errorsPage(): string {
+  const classes = Object.entries(exitCodes).toSorted(([, a], [, b]) => a - b);
+  const isClass = (name: string): name is keyof typeof exitCodes => Object.hasOwn(exitCodes, name);
+  const meaningOf = (name: string): string => (isClass(name) ? exitMeanings[name] : "");
+  const sections = classes.map(([name, exit]) => {
+    const rows = Object.entries(catalogue)
+      .filter(([, entry]) => entry.exit === exit)
+      .map(([code, { means, hint }]) => [`\`${code}\``, means, hint]);
+    return `## Exit ${exit}: ${meaningOf(name)}\n\n${table(["code", "means", "usual hint"], rows)}\n`;
+  });
+  return `${generated}
+# Errors
+
+Every error has a code that never changes its meaning, a sentence, often the thing it is about, and a hint. With \`--json\` a command prints it as \`{"error": {"code", "message", "about"?, "hint", "problems"?}}\` on standard output. Whoever raises an error may give a better hint than the usual one listed here. Exit code 0 is success.
+
+${sections.join("\n")}`;
+}
+
+// ---- manifest.md -------------------------------------------------------------------------------------------
+
+/** As much of JSON Schema as zod makes of the manifest. */
+interface Node {
+  readonly type?: string | undefined;
+  readonly const?: unknown;
+  readonly enum?: readonly unknown[] | undefined;
+  readonly default?: unknown;
+  readonly description?: string | undefined;
+  readonly pattern?: string | undefined;
+  readonly minimum?: number | undefined;
+  readonly maximum?: number | undefined;
+  readonly minLength?: number | undefined;
+  readonly maxLength?: number | undefined;
+  readonly minItems?: number | undefined;
+  readonly maxItems?: number | undefined;
+  readonly items?: Node | undefined;
+  readonly anyOf?: readonly Node[] | undefined;
+  readonly properties?: Readonly<Record<string, Node>> | undefined;
+  readonly required?: readonly string[] | undefined;
+}
+
+const nodeSchema: z.ZodType<Node> = z.object({
+  type: z.string().optional(),
+  const: z.unknown().optional(),
+  enum: z.array(z.unknown()).optional(),
+  default: z.unknown().optional(),
+  description: z.string().optional(),
+  pattern: z.string().optional(),
+  minimum: z.number().optional(),
+  maximum: z.number().optional(),
+  minLength: z.number().optional(),
+  maxLength: z.number().optional(),
+  minItems: z.number().optional(),
+  maxItems: z.number().optional(),
+  get items() {
+    return nodeSchema.optional();
+  },
+  get anyOf() {
+    return z.array(nodeSchema).optional();
+  },
+  get properties() {
+    return z.record(z.string(), nodeSchema).optional();
+  },
+  required: z.array(z.string()).optional(),
+});
+
+/** Patterns that have a name of their own below the tables. */
+const namedPatterns: ReadonlyMap<string, string> = new Map([
+  ["^[A-Za-z0-9][A-Za-z0-9_.-]*$", "[name](#names-and-text)"],
+  ["^sha256:[0-9a-f]{64}$", "`sha256:` and 64 lower-case hex digits"],
+  ["^[1-9][0-9]{0,8}[MGT]$", "number with `M`, `G` or `T`"],
+  ["^[A-Za-z_][A-Za-z0-9_]*=", "`NAME=value`"],
+]);
+
+function code(value: unknown): string {
+  return `\`${JSON.stringify(value)}\``;
+}
+
+function typeOf(node: Node): string {
+  if (node.const !== undefined) return code(node.const);
+  if (node.enum !== undefined) return node.enum.map(code).join(", ");
+  if (node.anyOf !== undefined) return node.anyOf.map(typeOf).join(" or ");
+  if (node.pattern !== undefined) return namedPatterns.get(node.pattern) ?? `matches \`${node.pattern}\``;
+  if (node.type === "array") {
+    const items = node.items?.properties === undefined ? typeOf(node.items ?? {}) : "object";
+    const least = node.minItems === undefined ? "" : `${node.minItems} to `;
+    return `list of ${least}${node.minItems === undefined ? "at most " : ""}${node.maxItems ?? "any number"}: ${items}`;
+  }
+  if (node.type === "integer") return `${node.minimum} to ${node.maximum}`;
+  if (node.type === "string") {
+    if (node.maxLength === undefined) return "text";
+    return `text, ${node.minLength === undefined ? "at most" : `${node.minLength} to`} ${node.maxLength} characters`;
+  }
+  return node.type ?? "anything";
+}
+
+interface Field {
+  readonly path: string;
+  readonly type: string;
+  readonly need: string;
+  readonly meaning: string;
+}
+
+function fieldsOf(node: Node, prefix: string): Field[] {
+  return Object.entries(node.properties ?? {}).flatMap(([name, field]) => {
+    const path = `${prefix}${name}`;
+    const isRequired = node.required?.includes(name) === true;
+    const fallback = field.default === undefined ? "optional" : code(field.default);
+    const own: Field = {
+      path,
+      type: typeOf(field),
+      need: isRequired ? "required" : fallback,
+      meaning: field.description ?? "",
+    };
+    return [own, ...fieldsOf(field, `${path}.`), ...fieldsOf(field.items ?? {}, `${path}[].`)];
+  });
+}
+
+/** Every field of manifest.yaml, in the order of the schema. */
+export function manifestFields(): readonly Field[] {
+  return fieldsOf(nodeSchema.parse(manifestJsonSchema()), "");
+}
+
+function manifestPage(): string {
+  const fields = manifestFields();
+  const rowsOf = (wanted: (path: string) => boolean): string[][] =>
+    fields
+      .filter(({ path }) => wanted(path))
+      .map(({ path, type, need, meaning }) => [`\`${path}\``, type, need, meaning]);
+  const headings = ["field", "value", "default", "meaning"];
+  const isTarget = (path: string): boolean => path.startsWith("targets[]");
+  const isVolume = (path: string): boolean => path.startsWith("storage[]");
+  return `${generated}
+# manifest.yaml
+
+What a publisher writes and \`mosb manifest publish\` compiles. [manifest.schema.json](manifest.schema.json) is the same as JSON Schema (also printed by \`mosb manifest schema\`); \`mosb manifest check FILE\` reports every problem with line and column. Unknown keys, duplicate keys, aliases and merge keys are errors.
+
+## The manifest
+
+${table(
+  headings,
+  rowsOf((path) => !isTarget(path) && !isVolume(path)),
+)}
+
+## Volumes
+
+${table(headings, rowsOf(isVolume))}
+
+## Targets
+
+${table(headings, rowsOf(isTarget))}
+
+## Names and text
+
+A *name* has 1 to 63 letters, digits, \`_\`, \`.\` and \`-\`, begins with a letter or digit, and does not contain \`..\`. Volumes may not be called ${[...reservedLabels].map((label) => `\`${label}\``).join(", ")}: the published system has partitions of these names.
+
+\`product\`, \`version\` and \`source\` are one line of printable text. \`dest\` and \`working_dir\` are absolute and normalised, and have none of \`: , " ' \\ % $\`. \`dest\` is not \`/\`.
+
+## Rules over several fields
+
+- Service names and volume labels are unique. So are published host ports, over all services, and addresses.
+- Ports and addresses are for networks of type \`simple\`.
+- The subnets of two addresses are the same or have nothing in common. The first address of a subnet is its gateway's; it, the network's own address and the last address cannot be given to a service.
+- Every \`storage[].label\` of a target is declared under the manifest's \`storage\`, with the same nsgroup. A target mounts one volume at a place.
+- Only a target of type \`container\` uses volumes.
+- A \`rootfs:\` source of a container has an \`image.entrypoint\` or an \`image.cmd\`.
+
+A device checks install.json by the same rules, except the last one: there every target has an image, which must say what to run.
+
+## Example
+
+\`\`\`yaml
+version: 1
+product: 3b2a6d1e-6f0f-4d0a-9a2c-0f6d8f1f7c55
+storage:
+  - { label: registry-data, persistent: true, nsgroup: registry, size: 30G }
+targets:
+  - service_name: registry
+    source: rootfs:./registry-root
+    version: 2.8.2
+    nsgroup: registry
+    image:
+      entrypoint: [/usr/bin/docker-registry, serve, /etc/docker/registry/config.yml]
+    network:
+      type: simple
+      ports: [{ host: 80, container: 5000 }]
+    storage: [{ label: registry-data, dest: /var/lib/docker-registry }]
+\`\`\`
+`;
+}
+
+// ---- the files ---------------------------------------------------------------------------------------------
+
+/** Path below the checkout → content. */
+export function referencePages(): ReadonlyMap<string, string> {
+  return new Map([
+    ["docs/reference/errors.md", errorsPage()],
+    ["docs/reference/manifest.md", manifestPage()],
+    ["docs/reference/manifest.schema.json", `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`],
+  ]);
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const isCheck = args[0] === "--check";
+  if (args.length > 1 || (args.length === 1 && !isCheck))
+    throw new Error("usage: tools/reference.ts [--check]");
+  for (const [path, content] of referencePages()) {
+    const file = join(checkout, path);
+    const before = await readFile(file, "utf8").catch(() => undefined);
+    if (before === content) continue;
+    if (isCheck) {
+      console.error(`${path} is stale: run node_modules/.bin/node tools/reference.ts`);
+      process.exitCode = 1;
+    } else {
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, content);
+      console.log(`wrote ${path}`);
+    }
+  }
+}
+
+if (import.meta.main) await main(process.argv.slice(2));
