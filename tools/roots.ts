@@ -1,6 +1,6 @@
 // Two Debian trees in the cache, made by mmdebstrap from the mirror that this machine's apt uses: the tools root
 // (User-Mode Linux, and programs that this machine's release has too old or not at all) and the guest's base.
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../src/system/process.ts";
 import { cached, monthStamp } from "./cache.ts";
@@ -81,6 +81,23 @@ export function registryRoot(): Promise<string> {
       for (const name of ["lib", "lib64"]) await symlink(`usr/${name}`, join(path, name));
       await writeFile(join(path, "etc/registry.yml"), registryConfig);
       await writeFile(join(path, "etc/passwd"), "root:x:0:0:root:/:/sbin/nologin\n");
+    }),
+  );
+}
+
+/** A service of two megabytes for tests: Debian's busybox-static, and the directories that a container needs. */
+export function busyboxRoot(): Promise<string> {
+  return cached("busybox", [recipe, suite, monthStamp()], (path) =>
+    step(`packing Debian's busybox-static (${suite}) into a root file system`, async () => {
+      const whole = `${path}.whole`;
+      await debootstrap(whole, ["busybox-static"], "extract");
+      for (const name of ["bin", "etc", "dev", "proc", "sys", "run", "tmp", "var/tmp", "www"]) {
+        await mkdir(join(path, name), { recursive: true });
+      }
+      await copyFile(join(whole, "usr/bin/busybox"), join(path, "bin/busybox"));
+      await symlink("busybox", join(path, "bin/sh"));
+      await writeFile(join(path, "etc/passwd"), "root:x:0:0:root:/:/bin/sh\nwww-data:x:33:33::/www:/bin/sh\n");
+      await rm(whole, { recursive: true });
     }),
   );
 }

@@ -62,20 +62,27 @@ function isPending(context: AgentContext): boolean {
   }
 }
 
+/** What the system is to be. */
+interface Desired {
+  readonly units: readonly RenderedUnit[];
+  /** What must run in the end. */
+  readonly wanted: readonly string[];
+  /** Services that must be restarted although their files are the same. */
+  readonly disturbed: readonly string[];
+}
+
 /**
  * Applies the units of a generation.
- * @param wanted what must run in the end
  * @param mode `boot` starts without waiting (the boot itself would wait for us); `wait` returns when every unit
  * is up or has failed
  * @throws MosError `systemd-failed`
  */
 export async function applyUnits(
   context: AgentContext,
-  desired: readonly RenderedUnit[],
-  wanted: readonly string[],
+  { units, wanted, disturbed }: Desired,
   mode: "boot" | "wait",
 ): Promise<Applied> {
-  const plan = planActivation(readLive(context), desired, context.places);
+  const plan = planActivation(readLive(context), units, context.places, disturbed);
   if (isEmptyPlan(plan) && !isPending(context)) {
     return { changed: false, restarted: [], written: 0, removed: 0 };
   }
@@ -84,8 +91,8 @@ export async function applyUnits(
   await stopUnits(plan.stop);
   writeFiles(context, plan.write, plan.remove);
   await daemonReload();
-  const units = [targetUnit, ...wanted];
-  await (mode === "boot" ? startUnitsNoBlock(units) : startUnits(units));
+  const start = [targetUnit, ...wanted];
+  await (mode === "boot" ? startUnitsNoBlock(start) : startUnits(start));
   rmSync(markerPath(context.places), { force: true });
   return {
     changed: true,

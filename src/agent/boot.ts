@@ -46,7 +46,7 @@ export async function boot(
       const input = { generation: number, manifest, images, idmaps, places: context.places };
       const units = renderUnits(input);
       mark();
-      const applied = await applyUnits(context, units, wantedUnits(input), "boot");
+      const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed: [] }, "boot");
       mark();
       const kind = applied.changed ? "applied" : "unchanged";
       return { outcome: { kind, generation: number, problems }, timings: timings() };

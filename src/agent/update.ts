@@ -21,6 +21,7 @@ import { trustedNow } from "../trust/clock.ts";
 import type { ManifestSigner } from "../trust/manifest-signature.ts";
 import { type Applied, applyUnits } from "./apply-units.ts";
 import type { AgentContext } from "./context.ts";
+import { dropDamagedLayers } from "./damage.ts";
 import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { chooseSigned, fetchCandidates } from "./signed-manifest.ts";
@@ -63,6 +64,7 @@ export async function update(
     progress({ kind: "step", step: "preflight" });
     const store = await Layout.create(storePath(context.places));
     const documents = await fetchDocuments(store, source.images, accepted.manifest);
+    const damaged = await dropDamagedLayers(store, documents.layers, running, context.places);
     const missing = await missingLayers(store, documents.layers);
     await checkSpace(context, missing);
 
@@ -70,7 +72,7 @@ export async function update(
     const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
 
     progress({ kind: "step", step: "stage" });
-    const staged = await stage(context, store, accepted.manifest, documents);
+    const staged = await stage(context, store, accepted.manifest, documents, damaged);
 
     progress({ kind: "step", step: "commit" });
     const isSame = running !== undefined && running.digest === digestOf(accepted.parts.manifest);
@@ -201,7 +203,13 @@ async function fetchLayers(
 }
 
 /** Everything that can go wrong with the new generation short of running it: opened, allocated, rendered. */
-async function stage(context: AgentContext, store: Layout, manifest: InstallManifest, documents: Documents) {
+async function stage(
+  context: AgentContext,
+  store: Layout,
+  manifest: InstallManifest,
+  documents: Documents,
+  damaged: ReadonlySet<string>,
+) {
   const { images, problems } = await loadImages(context, manifest);
   const [problem] = problems;
   if (problem !== undefined) throw problem.error;
@@ -209,9 +217,15 @@ async function stage(context: AgentContext, store: Layout, manifest: InstallMani
   const input = { manifest, images, idmaps, places: context.places };
   renderUnits({ ...input, generation: 0 });
   await store.setReferences(documents.images.map((descriptor) => ({ descriptor, name: descriptor.digest })));
+  // What runs from a layer that was replaced holds the old one open, so it has to go down with its layer.
+  const disturbed = images
+    .filter(({ layers }) => layers.some(({ rootHash }) => damaged.has(rootHash)))
+    .map(({ target }) => target.service_name);
   return {
-    activate: (generation: number) =>
-      applyUnits(context, renderUnits({ ...input, generation }), wantedUnits(input), "wait"),
+    activate: (generation: number) => {
+      const units = renderUnits({ ...input, generation });
+      return applyUnits(context, { units, wanted: wantedUnits(input), disturbed }, "wait");
+    },
   };
 }
 

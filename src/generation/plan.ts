@@ -40,20 +40,29 @@ export function unitOfFile({ kind, name }: { kind: RenderedUnit["kind"]; name: s
   return `${name.slice(0, name.lastIndexOf("."))}.service`;
 }
 
-/** Compares what is live with what is wanted. */
+/**
+ * Compares what is live with what is wanted.
+ * @param disturbed services that must go down and up although their files are the same
+ */
 export function planActivation(
   live: readonly LiveUnit[],
   desired: readonly RenderedUnit[],
   places: Places,
+  disturbed: readonly string[] = [],
 ): ActivationPlan {
   const liveByKey = new Map(live.map((unit) => [keyOf(unit), unit.content]));
   const wanted = new Set(desired.map(keyOf));
   const write = desired.filter((unit) => liveByKey.get(keyOf(unit)) !== unit.content);
   const changed = write.filter((unit) => liveByKey.has(keyOf(unit)));
   const remove = live.filter((unit) => !wanted.has(keyOf(unit)));
-  const affectedServices = [...new Set(changed.flatMap(({ services }) => services))].sort();
+  const affectedServices = [
+    ...new Set([...changed.flatMap(({ services }) => services), ...disturbed]),
+  ].sort();
+  const theirs = desired.filter(
+    ({ services }) => services.length > 0 && services.every((service) => disturbed.includes(service)),
+  );
   // Stopping the target or the slice would stop every service in it.
-  const files = [...changed, ...remove]
+  const files = [...changed, ...remove, ...theirs]
     .map(unitOfFile)
     .filter((unit) => unit !== targetUnit && unit !== sliceUnit);
   // The whole root of an affected service goes down with it: an old mount must not be taken for the new one.
@@ -66,6 +75,6 @@ export function planActivation(
   return { write, remove, affectedServices, stop: [...new Set([...files, ...roots])].sort() };
 }
 
-export function isEmptyPlan({ write, remove }: ActivationPlan): boolean {
-  return write.length === 0 && remove.length === 0;
+export function isEmptyPlan({ write, remove, affectedServices }: ActivationPlan): boolean {
+  return write.length === 0 && remove.length === 0 && affectedServices.length === 0;
 }

@@ -27,8 +27,14 @@ function addressSchema(family: 4 | 6): z.ZodType<string> {
     );
 }
 
-const portMappingSchema = z.strictObject({ host: portSchema, container: portSchema });
-const mountSchema = z.strictObject({ dest: containerPathSchema, label: nameSchema });
+const portMappingSchema = z.strictObject({
+  host: portSchema.describe("TCP port on the device, all addresses."),
+  container: portSchema.describe("TCP port that the service listens on."),
+});
+const mountSchema = z.strictObject({
+  dest: containerPathSchema.describe("Absolute path in the container."),
+  label: nameSchema.describe("Label of a volume under the manifest's own `storage`."),
+});
 const groupSchema = z.union([z.literal(""), nameSchema]);
 const serviceTypeSchema = z.enum(["container", "fs-only", "hostfs"]);
 const networkTypeSchema = z.enum(["host", "none", "simple"]);
@@ -104,49 +110,106 @@ export type Volume = InstallManifest["storage"][number];
 
 /** Image configuration for a `rootfs:` source, which has none of its own (OCI image specification, config). */
 const imageSchema = z.strictObject({
-  entrypoint: z.array(z.string().max(4096)).max(256).default([]),
-  cmd: z.array(z.string().max(4096)).max(256).default([]),
+  entrypoint: z
+    .array(z.string().max(4096))
+    .max(256)
+    .default([])
+    .describe("Program and first arguments; a container needs this or `cmd`."),
+  cmd: z.array(z.string().max(4096)).max(256).default([]).describe("Arguments after `entrypoint`."),
   env: z
     .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*=/, "must be NAME=value"))
     .max(256)
-    .default([]),
-  user: z.string().max(128).default(""),
-  working_dir: z.union([z.literal(""), z.literal("/"), containerPathSchema]).default(""),
+    .default([])
+    .describe("Environment, each as `NAME=value`."),
+  user: z
+    .string()
+    .max(128)
+    .default("")
+    .describe("`USER[:GROUP]`, names of the image or numbers; root of the namespace when empty."),
+  working_dir: z
+    .union([z.literal(""), z.literal("/"), containerPathSchema])
+    .default("")
+    .describe("Directory in which the program starts."),
 });
 
 const importTargetSchema = z.strictObject({
-  service_name: nameSchema,
-  source: lineSchema(4096),
-  version: lineSchema(128),
-  service_type: serviceTypeSchema.default("container"),
-  nsgroup: groupSchema.default(""),
+  service_name: nameSchema.describe("Name of the service, once in a manifest."),
+  source: lineSchema(4096).describe(
+    "Where the image comes from: `docker://HOST/PATH:TAG`, `oci:DIR:TAG`, `rootfs:DIR` or `rootfs:FILE.tar`. Relative paths start at the manifest's directory.",
+  ),
+  version: lineSchema(128).describe("Shown to people; mos does not compare it."),
+  service_type: serviceTypeSchema
+    .default("container")
+    .describe(
+      "`container` runs; `fs-only` is mounted read-only and does not run; `hostfs` is stored for booting and not activated.",
+    ),
+  nsgroup: groupSchema
+    .default("")
+    .describe(
+      "Group of services that share one range of 65536 uids and gids. Empty or `none`: the host's own ids, without a user namespace.",
+    ),
   network: z
     .strictObject({
-      type: networkTypeSchema,
-      ipv4: addressSchema(4).default(""),
-      ipv6: addressSchema(6).default(""),
-      ports: z.array(portMappingSchema).max(256).default([]),
+      type: networkTypeSchema.describe(
+        "`none`: loopback only; `host`: the device's own network; `simple`: a bridge with address translation.",
+      ),
+      ipv4: addressSchema(4)
+        .default("")
+        .describe("Fixed address with its prefix, such as `10.0.3.99/24`; `simple` only."),
+      ipv6: addressSchema(6)
+        .default("")
+        .describe("Fixed address with its prefix, such as `fd00:3::99/64`; `simple` only."),
+      ports: z
+        .array(portMappingSchema)
+        .max(256)
+        .default([])
+        .describe("Ports published on the device; `simple` only."),
     })
-    .default({ type: "none", ipv4: "", ipv6: "", ports: [] }),
-  storage: z.array(mountSchema).max(64).default([]),
-  digest: digestSchema.optional(),
-  size: manifestSizeSchema.optional(),
-  image: imageSchema.optional(),
+    .default({ type: "none", ipv4: "", ipv6: "", ports: [] })
+    .describe("How the service is connected."),
+  storage: z
+    .array(mountSchema)
+    .max(64)
+    .default([])
+    .describe("Volumes that the service uses; `container` only."),
+  digest: digestSchema
+    .optional()
+    .describe("Digest of the image manifest that the source must resolve to, or publishing fails."),
+  size: manifestSizeSchema.optional().describe("Bytes of that image manifest, checked likewise."),
+  image: imageSchema
+    .optional()
+    .describe("What a `rootfs:` source runs. Other sources bring their own configuration and refuse this."),
 });
 
 const importVolumeSchema = z.strictObject({
-  label: labelSchema,
-  persistent: z.boolean().default(false),
-  nsgroup: groupSchema.default(""),
-  size: z.union([mebibytesSchema, sizeTextSchema]),
+  label: labelSchema.describe("Name of the volume, once in a manifest."),
+  persistent: z
+    .boolean()
+    .default(false)
+    .describe("true: a directory in `/var/lib/mos/volumes` that stays; false: memory, until power-off."),
+  nsgroup: groupSchema
+    .default("")
+    .describe("Whose root owns the volume; must be the nsgroup of every service that uses it."),
+  size: z
+    .union([mebibytesSchema, sizeTextSchema])
+    .describe("MiB, or a number with M, G or T. Enforced for volumes in memory, not for persistent ones."),
 });
 
 export const importManifestSchema = z.strictObject({
-  version: z.literal(1, "must be 1, the only version there is"),
-  product: lineSchema(255),
-  update_type: z.enum(["complete", "partial"]).default("complete"),
-  storage: z.array(importVolumeSchema).max(256).default([]),
-  targets: z.array(importTargetSchema).min(1, "must list at least one target").max(512),
+  version: z.literal(1, "must be 1, the only version there is").describe("Version of this format."),
+  product: lineSchema(255).describe("Product that the manifest is for, usually the project's uuid."),
+  update_type: z
+    .enum(["complete", "partial"])
+    .default("complete")
+    .describe(
+      "`complete` replaces everything that ran; `partial` is published, but mosctl refuses it so far.",
+    ),
+  storage: z.array(importVolumeSchema).max(256).default([]).describe("Volumes that services share or keep."),
+  targets: z
+    .array(importTargetSchema)
+    .min(1, "must list at least one target")
+    .max(512)
+    .describe("The services, and what else is to be on the device."),
 });
 
 export type ImportManifest = z.output<typeof importManifestSchema>;

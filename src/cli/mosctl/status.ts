@@ -4,11 +4,11 @@ import { requestStatus } from "../../agent/client.ts";
 import type { ServiceState, ServiceStatus, Status } from "../../agent/status-model.ts";
 import { exitCodes } from "../../errors/catalogue.ts";
 import type { ErrorDocument } from "../../errors/mos-error.ts";
+import { formatDuration } from "../../system/quantity.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import {
   type Cell,
   escapeControls,
-  formatDuration,
   jsonText,
   keyValues,
   type Look,

@@ -1,0 +1,70 @@
+// Layers in the store that are no longer what their digest says: the disk is damaged, or somebody altered it.
+// Looked for where something points to it (dm-verity saw a bad block, a unit failed, a superblock does not fit), so
+// that a sound device is not made to read all of its layers.
+import { rm } from "node:fs/promises";
+import { MosError } from "../errors/mos-error.ts";
+import { inspectLayer } from "../layers/inspect.ts";
+import { rootHashOf } from "../layers/media-type.ts";
+import type { Layout } from "../oci/layout.ts";
+import type { Descriptor } from "../oci/model.ts";
+import { layerDevice, layerMount, layerUnit, type Places } from "../services/unit-names.ts";
+import { mountUnitName } from "../systemd/escape.ts";
+import { showUnits } from "../systemd/manager.ts";
+import type { LoadedGeneration } from "./load.ts";
+import { actualDigest, verityStates } from "./observe.ts";
+
+/** Units of a layer's use that are in a failed state. */
+async function failedUnits(names: readonly string[]): Promise<ReadonlySet<string>> {
+  const shown = await showUnits(names, ["Id", "ActiveState"]).catch(() => []);
+  return new Set(shown.flatMap((unit) => (unit["ActiveState"] === "failed" ? [unit["Id"] ?? ""] : [])));
+}
+
+async function isSuspect(store: Layout, layer: Descriptor, broken: ReadonlySet<string>): Promise<boolean> {
+  if (broken.has(layer.digest)) return true;
+  try {
+    await inspectLayer(store.blobPath(layer.digest), layer);
+    return false;
+  } catch (error) {
+    if (error instanceof MosError) return true;
+    throw error;
+  }
+}
+
+/** Digests of layers of the running generation that the kernel or systemd had trouble with. */
+async function troubled(running: LoadedGeneration, places: Places): Promise<ReadonlySet<string>> {
+  const verity = await verityStates();
+  const uses = running.images.flatMap((image) =>
+    image.layers.map(({ rootHash }, i) => ({
+      digest: image.digests[i] ?? "",
+      device: layerDevice(rootHash),
+      units: [layerUnit(rootHash), mountUnitName(layerMount(places, rootHash, image.target.nsgroup))],
+    })),
+  );
+  const failed = await failedUnits([...new Set(uses.flatMap(({ units }) => units))]);
+  const bad = uses.filter(
+    ({ device, units }) => verity.get(device) === "corrupt" || units.some((unit) => failed.has(unit)),
+  );
+  return new Set(bad.map(({ digest }) => digest));
+}
+
+/**
+ * Removes layers from the store that are damaged, so that they are fetched again.
+ * @returns their root hashes
+ */
+export async function dropDamagedLayers(
+  store: Layout,
+  layers: readonly Descriptor[],
+  running: LoadedGeneration | undefined,
+  places: Places,
+): Promise<ReadonlySet<string>> {
+  const broken = running === undefined ? new Set<string>() : await troubled(running, places);
+  const dropped = new Set<string>();
+  for (const layer of layers) {
+    if (!(await store.hasBlob(layer)) || !(await isSuspect(store, layer, broken))) continue;
+    const path = store.blobPath(layer.digest);
+    if ((await actualDigest(path)) === layer.digest) continue;
+    await rm(path, { force: true });
+    dropped.add(rootHashOf(layer));
+  }
+  return dropped;
+}

@@ -1,0 +1,128 @@
+// Reading blobs of an OCI layout: only regular files, never through a symbolic link, never more than was declared.
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
+import { digestOf } from "./digest.ts";
+import type { Descriptor } from "./model.ts";
+
+/** O_NONBLOCK: a FIFO that somebody planted must not make us wait; it is refused as not a regular file. */
+const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** Bytes of one piece of a blob. */
+export const pieceBytes = 1024 * 1024;
+
+function openFailed(error: unknown, path: string): MosError {
+  switch (systemCode(error)) {
+    case "ENOENT":
+      return new MosError("not-found", `there is no ${path}`, { about: path, cause: error });
+    case "ELOOP":
+      return notRegular(path);
+    default:
+      return asMosError(error, path);
+  }
+}
+
+function notRegular(path: string): MosError {
+  return new MosError("state-invalid", `cannot read ${path}: it is not a regular file`, {
+    about: path,
+    hint: "Somebody put something else in its place: remove it, then fetch or publish again.",
+  });
+}
+
+function wrongSize(path: string, size: number, declared: number): MosError {
+  return new MosError("size-mismatch", `${path} has ${size} bytes, not the ${declared} that were declared`, {
+    about: path,
+  });
+}
+
+/**
+ * Reads a small regular file whole. Synchronous: at boot hundreds of small documents are read, and a round trip
+ * through the thread pool costs more than each of them.
+ * @param limit bytes; a larger file is not read
+ * @throws MosError `not-found`, `state-invalid` (not a regular file), `too-large`, `io-failed`
+ */
+export function readSmallFile(path: string, limit: number): Uint8Array {
+  let fd: number;
+  try {
+    fd = openSync(path, flags);
+  } catch (error) {
+    throw openFailed(error, path);
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw notRegular(path);
+    if (stat.size > limit) {
+      throw new MosError("too-large", `${path} has ${stat.size} bytes; the limit is ${limit}`, {
+        about: path,
+      });
+    }
+    const bytes = new Uint8Array(stat.size);
+    let at = 0;
+    while (at < bytes.length) {
+      const read = readSync(fd, bytes, at, bytes.length - at, at);
+      if (read === 0) break;
+      at += read;
+    }
+    return bytes.subarray(0, at);
+  } catch (error) {
+    throw asMosError(error, path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Reads a small blob and checks it against its descriptor.
+ * @param limit bytes
+ * @throws MosError as {@link readSmallFile}, and `size-mismatch`, `digest-mismatch`
+ */
+export function readSmallBlob(path: string, descriptor: Descriptor, limit: number): Uint8Array {
+  if (descriptor.size > limit) {
+    throw new MosError(
+      "too-large",
+      `${descriptor.digest} has ${descriptor.size} bytes; the limit for it is ${limit}`,
+      { about: descriptor.digest },
+    );
+  }
+  const bytes = readSmallFile(path, limit);
+  if (bytes.length !== descriptor.size) throw wrongSize(path, bytes.length, descriptor.size);
+  const actual = digestOf(bytes);
+  if (actual !== descriptor.digest) {
+    throw new MosError("digest-mismatch", `the content of ${path} has the digest ${actual}`, { about: path });
+  }
+  return bytes;
+}
+
+/**
+ * The bytes of a blob in pieces of 1 MiB, each in memory of its own, the next one read while the last is used.
+ * Not verified.
+ * @throws MosError `not-found`, `state-invalid`, `size-mismatch`, `io-failed`
+ */
+export async function* readPieces(path: string, size: number, offset: number): AsyncGenerator<Uint8Array> {
+  const handle = await open(path, flags).catch((error: unknown) => {
+    throw openFailed(error, path);
+  });
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw notRegular(path);
+    if (stat.size !== size) throw wrongSize(path, stat.size, size);
+    let at = offset;
+    const next = () => {
+      const length = Math.min(pieceBytes, size - at);
+      return length <= 0 ? undefined : handle.read(Buffer.allocUnsafeSlow(length), 0, length, at);
+    };
+    for (let pending = next(); pending !== undefined; ) {
+      const { bytesRead, buffer } = await pending;
+      if (bytesRead === 0) throw wrongSize(path, at, size);
+      at += bytesRead;
+      pending = next();
+      // Awaited only after the consumer is done with this piece: a failure meanwhile must not be "unhandled".
+      pending?.catch(() => undefined);
+      yield buffer.subarray(0, bytesRead);
+    }
+  } catch (error) {
+    throw asMosError(error, path);
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,270 @@
+// HTTP as mos uses it: one exchange with limits on every wait, redirects under rules, connections kept for the
+// next request. Knows nothing of registries.
+import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
+import { Agent as HttpAgent, request as httpRequest } from "node:http";
+import type { Agent as HttpsAgent } from "node:https";
+import { MosError } from "../errors/mos-error.ts";
+import { connectionError } from "./connection-error.ts";
+import { type OutgoingBody, type RequestAbout, receive, receiveAll, send } from "./http-body.ts";
+import { defaultLimits, type RegistryLimits } from "./limits.ts";
+
+export interface HttpRequest {
+  readonly method: "GET" | "HEAD" | "POST" | "PUT";
+  readonly url: URL;
+  /** Begins an error's sentence: `cannot fetch …`. */
+  readonly doing: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Value of the Authorization header; it is sent to this origin only. */
+  readonly authorization?: string | undefined;
+  readonly body?: OutgoingBody | undefined;
+  /** Milliseconds until the answer's headers; `headersMs` when absent. */
+  readonly answerMs?: number;
+}
+
+export interface HttpOptions {
+  readonly limits?: RegistryLimits;
+  /** PEM of the certificate authorities to trust; those of the system when absent. */
+  readonly ca?: string;
+}
+
+/** An answer whose headers are here and whose body is not yet. It must be read, discarded or abandoned. */
+export class HttpResponse {
+  readonly status: number;
+  /** Where the answer came from, after redirects. */
+  readonly url: URL;
+  private readonly message: IncomingMessage;
+  private readonly about: RequestAbout;
+
+  constructor(message: IncomingMessage, url: URL, about: RequestAbout) {
+    this.message = message;
+    this.status = message.statusCode ?? 0;
+    this.url = url;
+    this.about = about;
+  }
+
+  /** A header by its lower-case name; of repeated ones Node keeps the first, or joins them with commas. */
+  header(name: string): string | undefined {
+    const value = this.message.headers[name];
+    return typeof value === "string" ? value : value?.[0];
+  }
+
+  /** The pieces of the body. @throws MosError `registry-timeout`, `registry-unreachable` */
+  pieces(): AsyncGenerator<Buffer> {
+    return receive(this.message, this.about);
+  }
+
+  /** The whole body. @throws MosError `too-large` beyond `limit` bytes, and what `pieces` throws */
+  async all(limit: number): Promise<Buffer> {
+    return await receiveAll(this.message, limit, this.about);
+  }
+
+  /** Drops the body: a short one is read, so that the connection can be used again. */
+  async discard(): Promise<void> {
+    await this.beginning(this.about.limits.errorBytes);
+  }
+
+  /** Leaves the body where it is; unless it was read whole, the connection is closed. */
+  abandon(): void {
+    this.message.destroy();
+  }
+
+  /** The body as far as it comes within `limit` bytes and arrives at all: for messages. */
+  async beginning(limit: number): Promise<Buffer> {
+    const pieces: Buffer[] = [];
+    let size = 0;
+    try {
+      for await (const piece of this.pieces()) {
+        pieces.push(piece);
+        size += piece.length;
+        if (size > limit) break;
+      }
+    } catch (error) {
+      if (!(error instanceof MosError)) throw error;
+    }
+    return Buffer.concat(pieces).subarray(0, limit);
+  }
+}
+
+const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** Makes requests and keeps connections. */
+export class HttpClient {
+  readonly limits: RegistryLimits;
+  private readonly ca: string | undefined;
+  private readonly httpAgent: HttpAgent;
+  private httpsAgent: Promise<HttpsAgent> | undefined;
+
+  constructor({ limits = defaultLimits, ca }: HttpOptions = {}) {
+    this.limits = limits;
+    this.ca = ca;
+    this.httpAgent = new HttpAgent({ keepAlive: true });
+  }
+
+  /**
+   * Sends a request and waits for the answer's headers. GET and HEAD follow redirects, without the credentials
+   * once they lead to another origin, and never from https to http.
+   * @throws MosError `registry-unreachable`, `registry-timeout`, `registry-invalid`
+   */
+  async exchange(request: HttpRequest): Promise<HttpResponse> {
+    let current = request;
+    for (let redirects = 0; ; redirects++) {
+      const response = await this.exchangeOnce(current);
+      const canFollow = request.method === "GET" || request.method === "HEAD";
+      if (!canFollow || !redirectStatuses.has(response.status)) return response;
+      await response.discard();
+      if (redirects === this.limits.redirects) {
+        throw new MosError(
+          "registry-invalid",
+          `${request.doing}: ${request.url.host} redirects more than ${this.limits.redirects} times`,
+          { about: request.url.host },
+        );
+      }
+      const url = resolveLocation(response, request.doing);
+      const isSameOrigin = url.origin === current.url.origin;
+      current = {
+        ...current,
+        url,
+        authorization: isSameOrigin ? current.authorization : undefined,
+      };
+    }
+  }
+
+  /** One exchange; once more when a kept connection turns out to have been closed meanwhile. */
+  private async exchangeOnce(request: HttpRequest): Promise<HttpResponse> {
+    const about = { doing: request.doing, host: request.url.host, limits: this.limits };
+    const first = await this.start(request);
+    try {
+      return new HttpResponse(await this.answer(first, request, about), request.url, about);
+    } catch (error) {
+      const isStale = first.reusedSocket && request.body === undefined;
+      if (!isStale || error instanceof MosError) throw connectionError(error, about.doing, about.host);
+    }
+    try {
+      const second = await this.start(request, false);
+      return new HttpResponse(await this.answer(second, request, about), request.url, about);
+    } catch (error) {
+      throw connectionError(error, about.doing, about.host);
+    }
+  }
+
+  private async start(
+    { method, url, headers, authorization, body }: HttpRequest,
+    keepAlive = true,
+  ): Promise<ClientRequest> {
+    const options: RequestOptions = {
+      method,
+      maxHeaderSize: this.limits.headerBytes,
+      headers: {
+        "User-Agent": "mos",
+        ...headers,
+        ...(authorization === undefined ? {} : { Authorization: authorization }),
+        ...(body === undefined
+          ? method === "POST" || method === "PUT"
+            ? { "Content-Length": "0" }
+            : {}
+          : { "Content-Length": String(body.length) }),
+      },
+    };
+    if (url.protocol === "http:") {
+      return httpRequest(url, { ...options, agent: keepAlive ? this.httpAgent : false });
+    }
+    const { request } = await import("node:https");
+    this.httpsAgent ??= makeHttpsAgent(this.ca);
+    const agent = await this.httpsAgent;
+    if (keepAlive) return request(url, { ...options, agent });
+    const { Agent } = await import("node:https");
+    return request(url, { ...options, agent: new Agent({ ...agent.options, keepAlive: false }) });
+  }
+
+  private async answer(
+    request: ClientRequest,
+    { body, answerMs = this.limits.headersMs }: HttpRequest,
+    about: RequestAbout,
+  ): Promise<IncomingMessage> {
+    const answered = answerOf(request);
+    // Looked at below; until then a failure must not count as unhandled.
+    answered.catch(() => undefined);
+    const connecting = deadline(request, this.limits.connectMs, about, "cannot connect to it");
+    try {
+      await Promise.race([connected(request), answered]);
+    } finally {
+      connecting();
+    }
+    if (body === undefined) request.end();
+    else {
+      try {
+        await send(request, body, answered, about);
+      } catch (error) {
+        request.destroy();
+        throw error;
+      }
+    }
+    const waiting = deadline(request, answerMs, about, "it does not answer");
+    try {
+      return await answered;
+    } finally {
+      waiting();
+    }
+  }
+}
+
+/** Resolves when the connection is ready for the request, at once when a kept one is used. */
+function connected(request: ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    request.once("socket", (socket) => {
+      if (!socket.connecting && !("encrypted" in socket)) resolve();
+      else if (request.reusedSocket) resolve();
+      else socket.once("encrypted" in socket ? "secureConnect" : "connect", resolve);
+    });
+  });
+}
+
+function answerOf(request: ClientRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request.once("response", resolve);
+    // Stays for the life of the request: errors after the answer reach the reader of the body.
+    request.on("error", reject);
+    request.once("close", () => reject(Object.assign(new Error("closed"), { code: "ECONNRESET" })));
+  });
+}
+
+/** Destroys the request when time is up. @returns what ends the watch */
+function deadline(request: ClientRequest, ms: number, about: RequestAbout, what: string): () => void {
+  const timer = setTimeout(() => {
+    request.destroy(
+      new MosError("registry-timeout", `${about.doing}: ${about.host}: ${what} within ${ms / 1000} s`, {
+        about: about.host,
+      }),
+    );
+  }, ms);
+  return () => clearTimeout(timer);
+}
+
+/** Agent that trusts what this system trusts: Debian's list, where an operator adds and removes authorities. */
+async function makeHttpsAgent(ca: string | undefined): Promise<HttpsAgent> {
+  const [{ Agent }, { getCACertificates }] = await Promise.all([import("node:https"), import("node:tls")]);
+  const system = ca === undefined ? getCACertificates("system") : [ca];
+  return new Agent({ keepAlive: true, ...(system.length === 0 ? {} : { ca: system }) });
+}
+
+/**
+ * The Location of a redirect or an upload.
+ * @throws MosError `registry-invalid` when it is missing, malformed, with credentials, or leads away from https
+ */
+export function resolveLocation(response: HttpResponse, doing: string): URL {
+  const location = response.header("location");
+  const refuse = (why: string): never => {
+    throw new MosError("registry-invalid", `${doing}: ${response.url.host} ${why}`, {
+      about: response.url.host,
+    });
+  };
+  if (location === undefined) return refuse(`answered ${response.status} without saying where to go`);
+  const url = URL.parse(location, response.url);
+  if (url === null) return refuse("names a place that is no URL");
+  if (url.protocol !== "https:" && url.protocol !== "http:") return refuse(`leads to ${url.protocol}`);
+  if (url.protocol === "http:" && response.url.protocol === "https:") {
+    return refuse("leads from https to plain http, which is refused");
+  }
+  if (url.username !== "" || url.password !== "") return refuse("puts credentials into a URL");
+  return url;
+}

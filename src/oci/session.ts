@@ -1,0 +1,109 @@
+// Requests to one registry: its address, who asks (auth.ts), and what a refused request is called.
+import type { MosError } from "../errors/mos-error.ts";
+import { authorize, unauthorized } from "./auth.ts";
+import { credentialFiles, findCredential } from "./credentials.ts";
+import { HttpClient, type HttpOptions, type HttpRequest, type HttpResponse } from "./http.ts";
+import type { Scheme } from "./reference.ts";
+import { refusal } from "./registry-answer.ts";
+
+export interface RegistryAddress {
+  readonly scheme: Scheme;
+  /** `host` or `host:port`. */
+  readonly authority: string;
+}
+
+export interface SessionOptions extends HttpOptions {
+  /** Files to look for credentials in; by default those of containers-auth.json(5). */
+  readonly credentialFiles?: readonly string[];
+}
+
+export interface RegistryRequest {
+  readonly method: HttpRequest["method"];
+  /** Path under the registry, or the whole URL that it gave for an upload. */
+  readonly to: string | URL;
+  readonly repository: string;
+  readonly access: "pull" | "push";
+  /** Begins an error's sentence: `cannot fetch …`. */
+  readonly doing: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Opened again when the request has to be repeated with credentials. */
+  readonly body?: { readonly length: number; readonly open: () => AsyncIterable<Uint8Array> };
+  readonly answerMs?: number;
+}
+
+/** One registry, shared by all repositories of it: their connections are used again. */
+export class Session {
+  readonly authority: string;
+  readonly http: HttpClient;
+  private readonly base: URL;
+  private readonly files: readonly string[];
+  /** Authorization headers by repository and access. */
+  private readonly authorizations = new Map<string, string>();
+
+  constructor({ scheme, authority }: RegistryAddress, options: SessionOptions = {}) {
+    this.authority = authority;
+    this.base = new URL(`${scheme}://${authority}`);
+    this.http = new HttpClient(options);
+    this.files = options.credentialFiles ?? credentialFiles(process.env);
+  }
+
+  /**
+   * Sends a request, with credentials when the registry asks for them. Any status but 401 is for the caller.
+   * @throws MosError `registry-unauthorized`, `registry-unreachable`, `registry-timeout`, `registry-invalid`
+   */
+  async request(request: RegistryRequest): Promise<HttpResponse> {
+    const url = new URL(request.to, this.base);
+    // The place of an upload may be another machine's: the registry's credentials are not for it.
+    if (url.origin !== this.base.origin) return await this.send(request, url, undefined);
+    const key = `${request.access} ${request.repository}`;
+    const known = this.authorizations.get(key);
+    const first = await this.send(request, url, known);
+    // After a redirect to elsewhere it is not this registry that asks: it gets nothing.
+    if (first.status !== 401 || first.url.origin !== this.base.origin) return first;
+    await first.discard();
+    const credential = await findCredential(this.files, this.authority, request.repository);
+    const authorization = await authorize(this.http, first.header("www-authenticate"), credential, {
+      scheme: this.base.protocol === "https:" ? "https" : "http",
+      authority: this.authority,
+      scope: `repository:${request.repository}:${request.access === "push" ? "pull,push" : "pull"}`,
+      doing: request.doing,
+    });
+    const second = await this.send(request, url, authorization);
+    if (second.status === 401) {
+      await second.discard();
+      throw unauthorized(
+        { doing: request.doing, authority: this.authority },
+        credential === undefined ? "wants credentials" : "does not accept the credentials",
+      );
+    }
+    this.authorizations.set(key, authorization);
+    return second;
+  }
+
+  /** The error of an answer with a status that was not expected; its body is read, as far as it is shown. */
+  async refusal(
+    request: RegistryRequest,
+    response: HttpResponse,
+    code: "registry-refused" | "push-failed" | "not-found",
+  ): Promise<MosError> {
+    const body = await response.beginning(this.http.limits.errorBytes);
+    const path = new URL(request.to, this.base).pathname;
+    return refusal(code, request.doing, `${request.method} ${path}`, response.status, body, this.authority);
+  }
+
+  private async send(
+    { method, doing, headers, body, answerMs }: RegistryRequest,
+    url: URL,
+    authorization: string | undefined,
+  ): Promise<HttpResponse> {
+    return await this.http.exchange({
+      method,
+      url,
+      doing,
+      authorization,
+      ...(headers === undefined ? {} : { headers }),
+      ...(body === undefined ? {} : { body: { length: body.length, pieces: body.open() } }),
+      ...(answerMs === undefined ? {} : { answerMs }),
+    });
+  }
+}
