@@ -49,6 +49,12 @@ const files = [
   { path: "/etc/hostname", mode: 0o644, content: "device\n" },
   { path: "/etc/hosts", mode: 0o644, content: "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 device\n" },
   { path: "/etc/fstab", mode: 0o644, content: "/dev/ubda / ext4 defaults 0 0\n" },
+  // User-Mode Linux is built without the IPv4 and inet families of nf_tables, which netavark prefers.
+  {
+    path: "/etc/containers/containers.conf.d/machine.conf",
+    mode: 0o644,
+    content: '[network]\nfirewall_driver = "iptables"\n',
+  },
   // Kept over power cuts, so that a test can read what happened before one.
   {
     path: "/etc/systemd/journald.conf.d/machine.conf",
@@ -59,6 +65,8 @@ const files = [
 
 const links = [
   guestControlLink,
+  { path: "/etc/alternatives/iptables", target: "/usr/sbin/iptables-legacy" },
+  { path: "/etc/alternatives/ip6tables", target: "/usr/sbin/ip6tables-legacy" },
   {
     path: "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
     target: "/usr/lib/systemd/system/systemd-networkd.service",

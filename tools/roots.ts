@@ -32,7 +32,7 @@ const guestPackages = [
     "procps",
     "util-linux",
   ],
-  ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "nftables"],
+  ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "iptables"],
   ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "erofs-utils", "curl", "libatomic1", "libstdc++6"],
 ];
 
@@ -96,7 +96,10 @@ export function busyboxRoot(): Promise<string> {
       }
       await copyFile(join(whole, "usr/bin/busybox"), join(path, "bin/busybox"));
       await symlink("busybox", join(path, "bin/sh"));
-      await writeFile(join(path, "etc/passwd"), "root:x:0:0:root:/:/bin/sh\nwww-data:x:33:33::/www:/bin/sh\n");
+      await writeFile(
+        join(path, "etc/passwd"),
+        "root:x:0:0:root:/:/bin/sh\nwww-data:x:33:33::/www:/bin/sh\n",
+      );
       await rm(whole, { recursive: true });
     }),
   );

@@ -5,12 +5,14 @@ import { MosError } from "../errors/mos-error.ts";
 import { blockBytes } from "./superblock.ts";
 
 /** Bytes of struct verity_sb; it occupies the first block of the hash area. */
-export const veritySuperblockBytes = 512;
+const veritySuperblockBytes = 512;
 
 /** sha256, zero-padded to a power of two, which it is already: 128 of them fill a block. */
 const digestBytes = 32;
 const digestsPerBlock = blockBytes / digestBytes;
 const maxSaltBytes = 256;
+/** So that the size in bytes is a number that JavaScript holds exactly. */
+const maxDataBlocks = BigInt(Math.floor(Number.MAX_SAFE_INTEGER / blockBytes));
 
 const magic = "verity\0\0";
 const at = {
@@ -43,7 +45,7 @@ function mismatch(what: string, about: string): MosError {
 
 /**
  * Parses a verity superblock.
- * @param bytes {@link veritySuperblockBytes} bytes
+ * @param bytes the first 512 bytes of the hash area, or more
  * @param about the layer, for messages
  * @throws MosError `verity-missing` when there is none, `verity-mismatch` when it is not of the one kind that is used
  */
@@ -68,7 +70,7 @@ export function parseVeritySuperblock(bytes: Uint8Array, about: string): VerityS
     throw mismatch(`its verity tree has other blocks than of ${blockBytes} bytes`, about);
   }
   const dataBlocks = block.readBigUInt64LE(at.dataBlocks);
-  if (dataBlocks < 1n || dataBlocks > BigInt(Number.MAX_SAFE_INTEGER / blockBytes)) {
+  if (dataBlocks < 1n || dataBlocks > maxDataBlocks) {
     throw mismatch(`its verity tree covers ${dataBlocks} blocks`, about);
   }
   const saltSize = block.readUInt16LE(at.saltSize);

@@ -1,9 +1,15 @@
 // Fetching one blob: whatever the server says about lengths and ranges is checked against what was signed or
 // declared before the first byte is passed on, and a connection that breaks is continued where it stopped.
 import { MosError } from "../errors/mos-error.ts";
+import type { DirectAnswer } from "./direct-get.ts";
 import type { HttpResponse } from "./http.ts";
 import type { Descriptor } from "./model.ts";
 import type { RegistryRequest, Session } from "./session.ts";
+
+/** Bytes from which on a connection of its own is worth its making. */
+const directBytes = 1024 * 1024;
+
+type BlobAnswer = HttpResponse | DirectAnswer;
 
 function wrongSize(request: RegistryRequest, { digest, size }: Descriptor, what: string): MosError {
   return new MosError("size-mismatch", `${request.doing}: it has ${what}, not the declared ${size} bytes`, {
@@ -17,7 +23,7 @@ async function open(
   request: RegistryRequest,
   { size }: Descriptor,
   offset: number,
-): Promise<HttpResponse> {
+): Promise<BlobAnswer> {
   const asked = {
     ...request,
     // The coded form would have other lengths, and a decoder is one more thing to attack.
@@ -26,6 +32,10 @@ async function open(
       ...(offset === 0 ? {} : { Range: `bytes=${offset}-${size - 1}` }),
     },
   };
+  if (size - offset >= directBytes) {
+    const direct = await session.direct(asked);
+    if (direct !== undefined) return direct;
+  }
   const response = await session.request(asked);
   if (response.status === 200 || (response.status === 206 && offset > 0)) return response;
   throw await session.refusal(asked, response, response.status === 404 ? "not-found" : "registry-refused");
@@ -34,7 +44,7 @@ async function open(
 /** Where the body begins: at `offset` (206) or at 0, when the server does not know ranges (200). */
 function checkHeaders(
   request: RegistryRequest,
-  response: HttpResponse,
+  response: BlobAnswer,
   descriptor: Descriptor,
   offset: number,
 ): number {
@@ -67,7 +77,7 @@ function checkHeaders(
 }
 
 /**
- * The bytes of a blob from `offset`, in pieces.
+ * The bytes of a blob from `offset`, in pieces; each is valid only until the next one is asked for.
  * @throws MosError `size-mismatch` before more than `size` bytes were passed on, or when fewer come; `not-found`,
  *   `registry-*`
  */

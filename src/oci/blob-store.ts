@@ -6,7 +6,7 @@ import { constants } from "node:fs";
 import { type FileHandle, lstat, open, rename, rm } from "node:fs/promises";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { syncDirectory } from "../system/atomic-file.ts";
-import { pieceBytes } from "./blob-read.ts";
+import { pieceBytes, pieceCopied } from "./blob-read.ts";
 import { digestFromHex } from "./digest.ts";
 import type { Descriptor } from "./model.ts";
 
@@ -50,7 +50,8 @@ export async function storeBlob(
     await syncDirectory(to.directory);
   } catch (thrown) {
     const error = asMosError(thrown, descriptor.digest);
-    if (fatal.has(error.code)) await rm(to.partial, { force: true });
+    const isUseless = fatal.has(error.code) || (await handle.stat()).size === 0;
+    if (isUseless) await rm(to.partial, { force: true });
     throw error;
   } finally {
     await handle.close();
@@ -90,15 +91,35 @@ async function fillFrom(
   const hash = createHash("sha256");
   await hashStart(handle, offset, hash);
   const writer = new PieceWriter(handle, hash, offset, onBytes);
-  if (offset < descriptor.size) {
-    for await (const piece of source.open(offset)) {
-      if (writer.total + piece.length > descriptor.size) throw wrongSize(source, descriptor, "more");
-      await writer.add(piece);
-    }
+  try {
+    if (offset < descriptor.size) await copyPieces(source, offset, descriptor, writer);
+  } catch (error) {
+    // What came before the network broke is kept for the next attempt; that the source failed matters more than
+    // that this did too.
+    await writer.end().catch(() => undefined);
+    throw error;
   }
   await writer.end();
   if (writer.total !== descriptor.size) throw wrongSize(source, descriptor, "fewer");
   return digestFromHex(hash.digest("hex"));
+}
+
+async function copyPieces(
+  source: Source,
+  offset: number,
+  descriptor: Descriptor,
+  writer: PieceWriter,
+): Promise<void> {
+  const pieces = source.open(offset)[Symbol.asyncIterator]();
+  try {
+    for (let piece = await pieces.next(); piece.done !== true; piece = await pieces.next(pieceCopied)) {
+      if (writer.total + piece.value.length > descriptor.size) throw wrongSize(source, descriptor, "more");
+      await writer.add(piece.value);
+    }
+  } finally {
+    // As `for await` does: the source closes its file or connection.
+    await pieces.return?.();
+  }
 }
 
 function wrongSize({ name }: Source, { digest, size }: Descriptor, how: "more" | "fewer"): MosError {
@@ -183,7 +204,7 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number)
 async function openPartial(path: string): Promise<FileHandle> {
   const { tryLockExclusive } = await import("../system/libc.ts");
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  // Twice: something foreign is removed once, and what another process finished meanwhile is gone.
+  // Again when another process finished meanwhile: then what was opened is no longer what the name stands for.
   for (let attempt = 0; attempt < 3; attempt++) {
     const there = await lstat(path).catch(() => undefined);
     if (there !== undefined && !(there.isFile() && there.nlink === 1)) await rm(path, { force: true });

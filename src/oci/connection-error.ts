@@ -1,5 +1,6 @@
 // What Node says when a connection fails, as the errors of the catalogue. Pure.
 import { MosError, systemCode } from "../errors/mos-error.ts";
+import { escapeText } from "./registry-answer.ts";
 
 /** Codes that say that the far side speaks, but not HTTP. */
 const isProtocolError = (code: string): boolean => code.startsWith("HPE_") || code === "ERR_INVALID_URL";
@@ -14,6 +15,8 @@ const reasons: Readonly<Record<string, string>> = {
   ENETUNREACH: "there is no network",
   ETIMEDOUT: "it does not answer",
   EPROTO: "it does not speak TLS",
+  ERR_SSL_WRONG_VERSION_NUMBER: "it does not speak TLS",
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: "it does not speak TLS",
   DEPTH_ZERO_SELF_SIGNED_CERT: "its certificate is self-signed and not known here",
   SELF_SIGNED_CERT_IN_CHAIN: "its certificate leads to an authority that is not known here",
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate leads to no authority that is known here",
@@ -23,8 +26,12 @@ const reasons: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another host",
 };
 
+const plainHint = "If it is a registry without TLS, write http:// before its address.";
+
 const hints: Readonly<Record<string, string>> = {
-  EPROTO: "If it is a registry without TLS, write http:// before its address.",
+  EPROTO: plainHint,
+  ERR_SSL_WRONG_VERSION_NUMBER: plainHint,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: plainHint,
   CERT_HAS_EXPIRED: "Check this machine's clock, then ask whoever runs the registry.",
   CERT_NOT_YET_VALID: "Check this machine's clock.",
 };
@@ -39,7 +46,7 @@ const authorityHint = "Install the registry's CA with update-ca-certificates.";
 export function connectionError(error: unknown, doing: string, about: string): MosError {
   if (error instanceof MosError) return error;
   const code = systemCode(error) ?? "";
-  const message = error instanceof Error ? error.message : String(error);
+  const message = escapeText(error instanceof Error ? error.message : String(error));
   if (code === "HPE_HEADER_OVERFLOW") {
     return new MosError("registry-invalid", `${doing}: ${about} answered with too large headers`, {
       about,

@@ -14,7 +14,8 @@ export interface RequestAbout {
   readonly limits: RegistryLimits;
 }
 
-function tooSlow({ doing, host, limits }: RequestAbout): MosError {
+/** The error of a transfer that did not keep its pace. */
+export function tooSlow({ doing, host, limits }: RequestAbout): MosError {
   return new MosError(
     "registry-timeout",
     `${doing}: ${host} sent nothing for ${limits.idleMs / 1000} s, or less than ${limits.minBytesPerSecond} bytes per second over ${limits.rateWindowMs / 1000} s`,
@@ -22,7 +23,8 @@ function tooSlow({ doing, host, limits }: RequestAbout): MosError {
   );
 }
 
-function broken({ doing, host }: RequestAbout, cause?: unknown): MosError {
+/** The error of a connection that ended before the body did. */
+export function brokenConnection({ doing, host }: RequestAbout, cause?: unknown): MosError {
   return new MosError("registry-unreachable", `${doing}: the connection to ${host} broke in the middle`, {
     about: host,
     hint: "Check the network and try again; what was fetched so far is kept.",
@@ -57,7 +59,7 @@ async function waitReadable(message: IncomingMessage, pace: Pace, about: Request
     outcome = await nextReadable(message, pace.patienceMs);
   } catch (error) {
     // Node's own word for a body that ends before its Content-Length is a reset connection.
-    throw error instanceof MosError ? error : broken(about, error);
+    throw error instanceof MosError ? error : brokenConnection(about, error);
   }
   if (outcome === "timeout" || !pace.waitedFor(performance.now() - start)) throw tooSlow(about);
 }
@@ -77,12 +79,12 @@ export async function* receive(message: IncomingMessage, about: RequestAbout): A
       } else if (message.readableEnded) {
         break;
       } else if (message.destroyed) {
-        throw broken(about);
+        throw brokenConnection(about);
       } else {
         await waitReadable(message, pace, about);
       }
     }
-    if (!message.complete) throw broken(about);
+    if (!message.complete) throw brokenConnection(about);
   } finally {
     // After the whole body this does nothing, and the connection is used again.
     message.destroy();
@@ -95,18 +97,23 @@ export interface OutgoingBody {
   readonly pieces: AsyncIterable<Uint8Array>;
 }
 
-/** Waits until more may be written; `stop` ends the wait. */
-function nextDrain(request: ClientRequest, stop: Promise<unknown>, ms: number): Promise<"ready" | "timeout"> {
+/**
+ * Writes a piece and waits until the kernel has it: its memory may be used again then. `stop` ends the wait.
+ */
+function written(
+  request: ClientRequest,
+  piece: Uint8Array,
+  stop: Promise<unknown>,
+  ms: number,
+): Promise<"ready" | "timeout"> {
   return new Promise((resolve) => {
-    const finish = (outcome: "ready" | "timeout"): void => {
+    const timer = setTimeout(() => resolve("timeout"), ms);
+    const onWritten = (): void => {
       clearTimeout(timer);
-      request.off("drain", onDrain);
-      resolve(outcome);
+      resolve("ready");
     };
-    const onDrain = (): void => finish("ready");
-    const timer = setTimeout(() => finish("timeout"), ms);
-    request.on("drain", onDrain);
-    stop.then(onDrain, onDrain);
+    request.write(piece, onWritten);
+    stop.then(onWritten);
   });
 }
 
@@ -137,9 +144,8 @@ export async function send(
     sent += piece.length;
     if (sent > body.length) break;
     pace.moved(piece.length);
-    if (request.write(piece)) continue;
     const start = performance.now();
-    const outcome = await nextDrain(request, stop, pace.patienceMs);
+    const outcome = await written(request, piece, stop, pace.patienceMs);
     if (outcome === "timeout" || !pace.waitedFor(performance.now() - start)) throw tooSlow(about);
   }
   if (isStopped) return;

@@ -90,7 +90,7 @@ const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 /** Makes requests and keeps connections. */
 export class HttpClient {
   readonly limits: RegistryLimits;
-  private readonly ca: string | undefined;
+  readonly ca: string | undefined;
   private readonly httpAgent: HttpAgent;
   private httpsAgent: Promise<HttpsAgent> | undefined;
 
@@ -240,11 +240,13 @@ function deadline(request: ClientRequest, ms: number, about: RequestAbout, what:
   return () => clearTimeout(timer);
 }
 
-/** Agent that trusts what this system trusts: Debian's list, where an operator adds and removes authorities. */
 async function makeHttpsAgent(ca: string | undefined): Promise<HttpsAgent> {
-  const [{ Agent }, { getCACertificates }] = await Promise.all([import("node:https"), import("node:tls")]);
-  const system = ca === undefined ? getCACertificates("system") : [ca];
-  return new Agent({ keepAlive: true, ...(system.length === 0 ? {} : { ca: system }) });
+  const [{ Agent }, { trustedAuthorities }] = await Promise.all([
+    import("node:https"),
+    import("./tls-trust.ts"),
+  ]);
+  const authorities = trustedAuthorities(ca);
+  return new Agent({ keepAlive: true, ...(authorities === undefined ? {} : { ca: authorities }) });
 }
 
 /**

@@ -6,7 +6,7 @@ export interface RegistryLimits {
   readonly connectMs: number;
   /** Milliseconds from the end of a request to the end of the answer's headers. */
   readonly headersMs: number;
-  /** Milliseconds without one byte, receiving or sending. */
+  /** Milliseconds without one byte, receiving or sending. Large bodies are looked at this often: up to twice. */
   readonly idleMs: number;
   /** Milliseconds that a registry may take to check and store a blob it has received whole. */
   readonly storeMs: number;

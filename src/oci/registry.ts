@@ -61,7 +61,8 @@ export class Registry implements WritableRepository {
       });
     }
     const pieces: Uint8Array[] = [];
-    for await (const piece of this.blob(descriptor)) pieces.push(piece);
+    // Copied, because a piece's memory is used again.
+    for await (const piece of this.blob(descriptor)) pieces.push(Uint8Array.from(piece));
     const bytes = Buffer.concat(pieces, descriptor.size);
     checkDigest(bytes, descriptor.digest, about);
     return bytes;

@@ -2,6 +2,7 @@
 import type { MosError } from "../errors/mos-error.ts";
 import { authorize, unauthorized } from "./auth.ts";
 import { credentialFiles, findCredential } from "./credentials.ts";
+import { type DirectAnswer, directGet } from "./direct-get.ts";
 import { HttpClient, type HttpOptions, type HttpRequest, type HttpResponse } from "./http.ts";
 import type { Scheme } from "./reference.ts";
 import { refusal } from "./registry-answer.ts";
@@ -78,6 +79,30 @@ export class Session {
     }
     this.authorizations.set(key, authorization);
     return second;
+  }
+
+  /**
+   * Sends a GET for a large body over a connection of its own. Undefined when the answer is not of the plainest
+   * kind (direct-get.ts): then `request` is the way, also to get credentials.
+   * @throws MosError `registry-unreachable`, `registry-timeout`
+   */
+  async direct({
+    to,
+    access,
+    repository,
+    doing,
+    headers,
+  }: RegistryRequest): Promise<DirectAnswer | undefined> {
+    const url = new URL(to, this.base);
+    const authorization = this.authorizations.get(`${access} ${repository}`);
+    return await directGet(
+      {
+        url,
+        headers: { ...headers, ...(authorization === undefined ? {} : { Authorization: authorization }) },
+        ca: this.http.ca,
+      },
+      { doing, host: url.host, limits: this.http.limits },
+    );
   }
 
   /** The error of an answer with a status that was not expected; its body is read, as far as it is shown. */

@@ -64,7 +64,12 @@ async function holds(
   check: (content: Uint8Array) => boolean,
 ): Promise<boolean> {
   try {
-    const layer = readReferrer(await install.manifest(referrer), kind, subject, `${install.name} ${referrer}`);
+    const layer = readReferrer(
+      await install.manifest(referrer),
+      kind,
+      subject,
+      `${install.name} ${referrer}`,
+    );
     return check(await install.smallBlob(layer, limits[kind]));
   } catch (error) {
     if (error instanceof MosError) return false;

@@ -1,5 +1,5 @@
 // The registry client against Debian's docker-registry 2.8, which has no referrers API, and read by skopeo.
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildArtifact, emptyConfig } from "../../src/oci/artifacts.ts";
@@ -37,7 +37,7 @@ function descriptorOf(bytes: Uint8Array, mediaType = "application/octet-stream")
 
 async function collect(blob: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const found: Uint8Array[] = [];
-  for await (const piece of blob) found.push(piece);
+  for await (const piece of blob) found.push(Uint8Array.from(piece));
   return Buffer.concat(found);
 }
 
@@ -191,10 +191,22 @@ describe("pushing and fetching", () => {
     const manifest = await pushImage(repository, "1", layer);
     const directory = await temporaryDirectory();
     const source = `docker://${registry.authority}/skopeo/image`;
-    await run("skopeo", ["copy", "--src-tls-verify=false", `${source}:1`, `oci:${directory}/copy:1`]);
+    await run("skopeo", [
+      "copy",
+      "--preserve-digests",
+      "--src-tls-verify=false",
+      `${source}:1`,
+      `oci:${directory}/copy:1`,
+    ]);
     const copy = await Layout.open(join(directory, "copy"));
     expect((await copy.manifest("1")).digest).toBe(digestOf(manifest));
-    await run("skopeo", ["copy", "--dest-tls-verify=false", `oci:${directory}/copy:1`, `${source}:2`]);
+    await run("skopeo", [
+      "copy",
+      "--preserve-digests",
+      "--dest-tls-verify=false",
+      `oci:${directory}/copy:1`,
+      `${source}:2`,
+    ]);
     const opened = openImage(parseReference(`${source}:2`));
     expect((await opened.manifest("2")).digest).toBe(digestOf(manifest));
   });
@@ -275,19 +287,4 @@ describe("referrers through the fallback tag", () => {
     expect((await opened.images.manifest(digestOf(image))).digest).toBe(digestOf(image));
     expect((await opened.install.manifest(opened.reference)).size).toBeGreaterThan(0);
   });
-});
-
-test("a large blob is streamed in pieces of bounded size, with the digest that was pushed", async () => {
-  const { install: repository } = writable("large/image:1");
-  const size = 24 * 1024 * 1024;
-  const bytes = randomBytes(size);
-  await repository.putBlob(descriptorOf(bytes), () => pieces(bytes, 1024 * 1024));
-  const hash = createHash("sha256");
-  let largest = 0;
-  for await (const piece of repository.blob(descriptorOf(bytes))) {
-    hash.update(piece);
-    largest = Math.max(largest, piece.length);
-  }
-  expect(`sha256:${hash.digest("hex")}`).toBe(digestOf(bytes));
-  expect(largest).toBeLessThanOrEqual(2 * 1024 * 1024);
 });

@@ -6,15 +6,7 @@ import { exitCodes } from "../../errors/catalogue.ts";
 import type { ErrorDocument } from "../../errors/mos-error.ts";
 import { formatDuration } from "../../system/quantity.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
-import {
-  type Cell,
-  escapeControls,
-  jsonText,
-  keyValues,
-  type Look,
-  paint,
-  table,
-} from "../output.ts";
+import { type Cell, escapeControls, jsonText, keyValues, type Look, paint, table } from "../output.ts";
 import type { OutputStream } from "../terminal.ts";
 
 async function readStatus(): Promise<Status> {
