@@ -170,6 +170,10 @@ export async function demo({ keep }: { readonly keep: boolean }): Promise<boolea
     await show(machine, "mosctl status");
     await steps.do("plug the cable in and pull the image again", async () => {
       await network.setLink(true);
+      await machine.waitFor(
+        "the port to answer again",
+        async () => (await network.canConnect(80)) || undefined,
+      );
       await pullBack(network, image, work);
     });
     process.stdout.write(

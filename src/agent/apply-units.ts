@@ -7,7 +7,7 @@ import { isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.t
 import type { RenderedUnit } from "../services/model.ts";
 import { type Places, targetUnit } from "../services/unit-names.ts";
 import { escapePath } from "../systemd/escape.ts";
-import { daemonReload, startUnits, startUnitsNoBlock, stopUnits } from "../systemd/manager.ts";
+import { daemonReload, showUnits, startUnits, startUnitsNoBlock, stopUnits } from "../systemd/manager.ts";
 import type { AgentContext } from "./context.ts";
 
 export interface Applied {
@@ -84,7 +84,9 @@ export async function applyUnits(
 ): Promise<Applied> {
   const plan = planActivation(readLive(context), units, context.places, disturbed);
   if (isEmptyPlan(plan) && !isPending(context)) {
-    return { changed: false, restarted: [], written: 0, removed: 0 };
+    const down = mode === "wait" ? await inactiveUnits(wanted) : [];
+    await startUnits(down);
+    return { changed: down.length > 0, restarted: [], written: 0, removed: 0 };
   }
   mkdirSync(dirname(markerPath(context.places)), { recursive: true });
   writeFileSync(markerPath(context.places), "");
@@ -100,6 +102,12 @@ export async function applyUnits(
     written: plan.write.length,
     removed: plan.remove.length,
   };
+}
+
+/** Those units that are not up. A person who asks for a manifest wants all of it to run. */
+async function inactiveUnits(units: readonly string[]): Promise<string[]> {
+  const shown = await showUnits(units, ["Id", "ActiveState"]);
+  return shown.flatMap((unit) => (unit["ActiveState"] === "active" ? [] : [unit["Id"] ?? ""]));
 }
 
 function writeFiles(

@@ -1,7 +1,7 @@
 // mosctl update: from a reference to a running generation. The steps are those of progress.ts; until `commit`
 // nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
 import { statfs } from "node:fs/promises";
-import { MosError } from "../errors/mos-error.ts";
+import { type ErrorDocument, MosError } from "../errors/mos-error.ts";
 import { addGeneration, makeCurrent, type SignedParts } from "../generation/generations.ts";
 import { ensureIdMaps } from "../generation/idmaps.ts";
 import { lockPath, storePath } from "../generation/places.ts";
@@ -25,6 +25,7 @@ import { dropDamagedLayers } from "./damage.ts";
 import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { chooseSigned, fetchCandidates } from "./signed-manifest.ts";
+import { status } from "./status.ts";
 
 export interface UpdateResult {
   /** `unchanged`: the manifest is the one that runs already, and all of it is in place. */
@@ -33,6 +34,8 @@ export interface UpdateResult {
   readonly manifestDigest: string;
   readonly fetchedBytes: number;
   readonly restarted: readonly string[];
+  /** Services that are not well now that everything was started, and why. */
+  readonly unwell: readonly { readonly service: string; readonly error: ErrorDocument }[];
 }
 
 /** A manifest whose signature holds, and where it is from. */
@@ -86,8 +89,14 @@ export async function update(
       manifestDigest: digestOf(accepted.parts.manifest),
       fetchedBytes,
       restarted: applied.restarted,
+      unwell: await unwellServices(context),
     };
   });
+}
+
+async function unwellServices(context: AgentContext): Promise<UpdateResult["unwell"]> {
+  const { services } = await status(context);
+  return services.flatMap(({ name, error }) => (error === undefined ? [] : [{ service: name, error }]));
 }
 
 function outcomeOf(isSame: boolean, applied: Applied, fetchedBytes: number): UpdateResult["outcome"] {

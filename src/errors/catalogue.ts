@@ -53,11 +53,6 @@ export const catalogue = {
     means: "A file cannot be read.",
     hint: "Check the path and its permissions.",
   },
-  "file-exists": {
-    exit: input,
-    means: "A file that must not be overwritten is already there.",
-    hint: "Choose another name or move the existing file away.",
-  },
   "keyset-unknown": { exit: input, means: "There is no keyset of this name.", hint: "trust keyset list" },
   "keyset-exists": {
     exit: input,

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { nameSchema } from "../manifest/names.ts";
-import { allocateRanges, type IdMaps, type IdRange, rangeLength } from "../services/idmap.ts";
+import { allocateRanges, type IdMaps, type IdRange, lowestId, rangeLength } from "../services/idmap.ts";
 import type { Places } from "../services/unit-names.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
@@ -17,7 +17,7 @@ const fileSchema = z.strictObject({
       nsgroup: nameSchema,
       hostid: z
         .int()
-        .min(1)
+        .min(lowestId)
         .max(2 ** 31 - rangeLength),
     }),
   ),

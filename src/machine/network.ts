@@ -50,6 +50,13 @@ export class Network {
     await this.ip("link", "set", tap, up ? "up" : "down");
   }
 
+  /** Whether a port of the guest can be connected to, asked from the host's side. */
+  async canConnect(port: number): Promise<boolean> {
+    const script = `exec 3<>/dev/tcp/${guestAddress}/${port}`;
+    const [program, ...args] = this.command(["timeout", "2", "bash", "-c", script]);
+    return (await run(program, args, { accept: [0, 1, 124] })).exitCode === 0;
+  }
+
   /** Removes the namespace; whatever still runs in it keeps its sockets but is cut off from names. */
   async remove(): Promise<void> {
     await run("ip", ["netns", "delete", this.name]);

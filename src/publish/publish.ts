@@ -3,7 +3,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MosError } from "../errors/mos-error.ts";
 import type { LayerFormat } from "../layers/pack.ts";
 import { compileManifest } from "../manifest/compile.ts";
 import { encodeInstallManifest } from "../manifest/install-json.ts";

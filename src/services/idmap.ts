@@ -5,7 +5,7 @@
 export const rangeLength = 65_536;
 
 /** Where allocation begins: what the published system uses, above every id that Debian gives to users. */
-const lowest = 100_000;
+export const lowestId = 100_000;
 /** Host ids stay below 2^31: some programs read ids as signed numbers. */
 const limit = 2 ** 31;
 
@@ -47,7 +47,7 @@ export function allocateRanges(
 }
 
 function lowestFree(taken: readonly IdRange[]): IdRange | undefined {
-  let candidate: IdRange = { first: lowest, length: rangeLength };
+  let candidate: IdRange = { first: lowestId, length: rangeLength };
   for (const other of [...taken].sort((a, b) => a.first - b.first)) {
     if (intersects(candidate, other)) {
       candidate = { first: other.first + other.length, length: rangeLength };

@@ -68,6 +68,9 @@ export function renderNetwork(network: Network): RenderedUnit {
       name: "Network",
       entries: [
         ["NetworkName", raw(name)],
+        // podman's name server does not start without an /etc/resolv.conf, and then no service does: a device must
+        // come up with nobody to ask. Services get the name servers of the host.
+        ["DisableDNS", raw("true")],
         ...network.subnets.map((subnet) => ["Subnet", raw(subnet)] as const),
         ...(network.subnets.some((subnet) => subnet.includes(":")) ? [["IPv6", raw("true")] as const] : []),
       ],

@@ -83,6 +83,11 @@ async function waitUntilWell(): Promise<void> {
 
 /** What answers on a port of the device, asked from its network. */
 async function fetchPage(port: number): Promise<string> {
+  await machine.waitFor(
+    `port ${port} to answer`,
+    async () => (await network.canConnect(port)) || undefined,
+    30_000,
+  );
   const request = `exec 3<>/dev/tcp/${network.guestAddress}/${port}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; timeout 10 cat <&3`;
   const [program, ...args] = network.command(["bash", "-c", request]);
   return (await run(program, args, { accept: [0, 1] })).stdout;

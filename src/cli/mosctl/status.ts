@@ -3,11 +3,11 @@ import { buildCommand } from "@stricli/core";
 import { requestStatus } from "../../agent/client.ts";
 import type { ServiceState, ServiceStatus, Status } from "../../agent/status-model.ts";
 import { exitCodes } from "../../errors/catalogue.ts";
-import type { ErrorDocument } from "../../errors/mos-error.ts";
 import { formatDuration } from "../../system/quantity.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { type Cell, escapeControls, jsonText, keyValues, type Look, paint, table } from "../output.ts";
 import type { OutputStream } from "../terminal.ts";
+import { problemText } from "./problem.ts";
 
 async function readStatus(): Promise<Status> {
   const answer = await requestStatus();
@@ -70,17 +70,6 @@ function age(since: string | undefined): string {
   return since === undefined ? "" : formatDuration(Math.max(0, Date.now() - Date.parse(since)));
 }
 
-function problem(stdout: OutputStream, name: string, error: ErrorDocument): string {
-  const lines = [
-    `${paint(stdout, "red", "✗")} ${escapeControls(name)}: ${escapeControls(error.message)}`,
-    ...(error.about === undefined ? [] : [`    about: ${escapeControls(error.about)}`]),
-    ...(error.problems ?? []).map((line) => `    ${escapeControls(line)}`),
-    `    hint: ${escapeControls(error.hint)}`,
-    `    code: ${error.code}`,
-  ];
-  return `${lines.join("\n")}\n`;
-}
-
 function show(stdout: OutputStream, status: Status): string {
   const { generation, trust, services } = status;
   const health = paint(stdout, healthLooks[status.health], `● ${status.health}`);
@@ -88,7 +77,7 @@ function show(stdout: OutputStream, status: Status): string {
     const text =
       status.error === undefined
         ? "No manifest has been applied on this device yet.\n\nNext: mosctl update REF\n"
-        : problem(stdout, "manifest", status.error);
+        : problemText(stdout, "manifest", status.error);
     return `${health}\n\n${text}`;
   }
   const head = keyValues(stdout, [
@@ -117,7 +106,7 @@ function show(stdout: OutputStream, status: Status): string {
   ]);
   const boots = status.bootTargets.map(({ name, version }) => `${name} ${version}`);
   const problems = services.flatMap(({ name, error }) =>
-    error === undefined ? [] : [problem(stdout, name, error)],
+    error === undefined ? [] : [problemText(stdout, name, error)],
   );
   return [
     `${health}\n\n${head}`,

@@ -4,10 +4,12 @@ import { buildCommand } from "@stricli/core";
 import { requestUpdate } from "../../agent/client.ts";
 import type { ProgressEvent } from "../../agent/progress.ts";
 import type { UpdateResult } from "../../agent/update.ts";
+import { exitCodes } from "../../errors/catalogue.ts";
 import { formatBytes } from "../../system/quantity.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues } from "../output.ts";
 import { startProgress } from "../progress.ts";
+import { problemText } from "./problem.ts";
 
 /** The agent has a working directory of its own: a relative layout is made absolute here. */
 export function absoluteReference(reference: string): string {
@@ -69,6 +71,7 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
       } finally {
         progress.stop();
       }
+      if (result.unwell.length > 0) this.outcome.exitCode = exitCodes.unhealthy;
       if (flags.json) return stdout.write(jsonText(result));
       stdout.write(`${outcomes[result.outcome]}\n\n`);
       stdout.write(
@@ -79,6 +82,8 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
           ["restarted", result.restarted.length === 0 ? undefined : result.restarted.join(", ")],
         ]),
       );
+      for (const { service, error } of result.unwell)
+        stdout.write(`\n${problemText(stdout, service, error)}`);
       if (result.outcome !== "unchanged") stdout.write("\nNext: mosctl status\n");
     },
   }),
