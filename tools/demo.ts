@@ -158,9 +158,9 @@ export async function demo({ keep }: { readonly keep: boolean }): Promise<boolea
     await steps.do("push and pull an image through the published port", () =>
       roundTrip(network, publisher, image, work),
     );
-    await steps.do("take the publisher away and unplug the cable", async () => {
+    await steps.do("take the publisher and its network away", async () => {
       await publisher.registry.stop();
-      await network.setLink(false);
+      await network.setHost(false);
     });
     await steps.do("reboot the device, offline", async () => {
       await machine.reboot();
@@ -168,8 +168,8 @@ export async function demo({ keep }: { readonly keep: boolean }): Promise<boolea
       await waitForHealth(machine);
     });
     await show(machine, "mosctl status");
-    await steps.do("plug the cable in and pull the image again", async () => {
-      await network.setLink(true);
+    await steps.do("bring the network back and pull the image again", async () => {
+      await network.setHost(true);
       await machine.waitFor(
         "the port to answer again",
         async () => (await network.canConnect(80)) || undefined,

@@ -31,8 +31,8 @@ export class Network {
     try {
       await network.ip("link", "set", "lo", "up");
       await network.ip("tuntap", "add", tap, "mode", "tap");
-      await network.ip("address", "add", `${hostAddress}/${prefixLength}`, "dev", tap);
-      await network.setLink(true);
+      await network.ip("link", "set", tap, "up");
+      await network.setHost(true);
     } catch (error) {
       await network.remove();
       throw error;
@@ -45,9 +45,12 @@ export class Network {
     return ["ip", "netns", "exec", this.name, ...argv];
   }
 
-  /** Plugs the cable in or out. */
-  async setLink(up: boolean): Promise<void> {
-    await this.ip("link", "set", tap, up ? "up" : "down");
+  /**
+   * Lets the host's side answer, or go silent as if nobody were there. The link itself stays up: User-Mode Linux
+   * cannot use a TAP device that was down when the guest began to.
+   */
+  async setHost(present: boolean): Promise<void> {
+    await this.ip("address", present ? "add" : "delete", `${hostAddress}/${prefixLength}`, "dev", tap);
   }
 
   /** Whether a port of the guest can be connected to, asked from the host's side. */

@@ -97,12 +97,12 @@ describe("a guest", () => {
     const [probe, ...target] = network.command(["bash", "-c", `exec 3<>/dev/tcp/${network.guestAddress}/9`]);
     const refused = await run(probe, target, { accept: [1], timeoutMs: 10_000 });
     expect(refused.stderr).toMatch(/refused/);
-    await network.setLink(false);
+    await network.setHost(false);
     const offline = await machine.exec(["curl", "-sS", "-m", "2", `http://${network.hostAddress}:8080/`], {
       accept: "any",
     });
     expect(offline.exitCode).not.toBe(0);
-    await network.setLink(true);
+    await network.setHost(true);
   });
 
   it("keeps what was synced over a power cut, and a reboot", { timeout: 300_000 }, async () => {
