@@ -147,6 +147,11 @@ export const catalogue = {
     means: "A key or signature uses an algorithm that mos does not accept.",
     hint: "Use RSA of 2048 to 8192 bits or EC P-256, with SHA-256.",
   },
+  "manifest-refused": {
+    exit: refused,
+    means: "An install.json does not fit the schema or its rules, so nothing of it may run.",
+    hint: "It was not made by this mosb: publish the manifest again.",
+  },
   "artifact-type-wrong": {
     exit: refused,
     means: "The reference names an artifact that is not an install manifest.",

@@ -74,14 +74,14 @@ export function problemsOf(error: z.core.$ZodError): Problem[] {
 
 /**
  * Parses and checks the bytes of an install.json.
- * @throws MosError `document-invalid` when it is not strict JSON, `manifest-invalid` with every problem
+ * @throws MosError `document-invalid` when it is not strict JSON, `manifest-refused` with every problem
  */
 export function parseInstallManifest(bytes: Uint8Array): InstallManifest {
   const result = installManifestSchema.safeParse(parseJson(bytes, "install.json"));
   const problems = result.success ? checkRules(result.data) : problemsOf(result.error);
   if (result.success && problems.length === 0) return result.data;
   const lines = problems.map(formatProblem);
-  throw new MosError("manifest-invalid", `install.json does not fit the schema: ${lines[0]}`, {
+  throw new MosError("manifest-refused", `install.json does not fit the schema: ${lines[0]}`, {
     about: "install.json",
     problems: lines,
   });

@@ -68,7 +68,7 @@ describe("install.json", () => {
     ["no list of targets", { targets: {} }],
   ])("is refused with %s", (_what, change) => {
     const document = { ...JSON.parse(text(encodeInstallManifest(sampleManifest()))), ...change };
-    expect(codeOf(bytes(document))).toBe("manifest-invalid");
+    expect(codeOf(bytes(document))).toBe("manifest-refused");
   });
 
   it.each([
@@ -81,13 +81,13 @@ describe("install.json", () => {
   ])("is refused with %s in a target", (_what, change) => {
     const document = JSON.parse(text(encodeInstallManifest(sampleManifest())));
     Object.assign(document.targets[0], change);
-    expect(codeOf(bytes(document))).toBe("manifest-invalid");
+    expect(codeOf(bytes(document))).toBe("manifest-refused");
   });
 
   it("throws nothing but named errors, whatever the bytes", () => {
     fc.assert(
       fc.property(fc.oneof(fc.uint8Array(), fc.json().map(bytes)), (content) => {
-        expect(["document-invalid", "manifest-invalid"]).toContain(codeOf(content));
+        expect(["document-invalid", "manifest-refused"]).toContain(codeOf(content));
       }),
     );
   });

@@ -1,0 +1,123 @@
+// The socket API over real Unix sockets.
+import { request } from "node:http";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import {
+  formatEvent,
+  httpStatusOf,
+  maxRequestBytes,
+  readErrorDocument,
+  type SocketName,
+} from "../../../src/agent/api.ts";
+import type { AgentContext } from "../../../src/agent/context.ts";
+import { createApiServer } from "../../../src/agent/server.ts";
+import { catalogue, type ErrorCode } from "../../../src/errors/catalogue.ts";
+import { MosError } from "../../../src/errors/mos-error.ts";
+import { temporaryDirectory } from "../../support.ts";
+
+async function serve(name: SocketName): Promise<string> {
+  const root = await temporaryDirectory();
+  const context: AgentContext = {
+    places: { state: join(root, "state"), run: join(root, "run") },
+    unitDirectory: join(root, "units"),
+    quadletDirectory: join(root, "quadlets"),
+    anchors: [],
+    buildTime: new Date(0),
+  };
+  const path = join(root, "socket");
+  const server = createApiServer(context, name, () => undefined);
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return path;
+}
+
+async function ask(socketPath: string, method: string, path: string, body?: string) {
+  return await new Promise<{ code: number; document: { error?: { code: string }; health?: string } }>(
+    (resolve, reject) => {
+      const outgoing = request({ socketPath, method, path }, (response) => {
+        let text = "";
+        response.setEncoding("utf8");
+        response.on("data", (piece) => {
+          text += String(piece);
+        });
+        response.on("end", () => resolve({ code: response.statusCode ?? 0, document: JSON.parse(text) }));
+      });
+      outgoing.once("error", reject);
+      outgoing.end(body);
+    },
+  );
+}
+
+describe("the status socket", () => {
+  it("tells everybody how the device is", async () => {
+    expect(await ask(await serve("status"), "GET", "/v1/status")).toMatchObject({
+      code: 200,
+      document: { health: "none" },
+    });
+  });
+
+  it.each(["/v1/update", "/v1/verify"])("does not change anything: there is no %s on it", async (path) => {
+    const answer = await ask(await serve("status"), "POST", path, '{"reference":"oci:x:y"}');
+    expect(answer).toMatchObject({ code: 404, document: { error: { code: "usage" } } });
+  });
+
+  it.each(["/", "/v1", "/v1/status/..", "/__proto__"])("has nothing at %s", async (path) => {
+    expect((await ask(await serve("status"), "GET", path)).code).toBe(404);
+  });
+});
+
+describe("the control socket", () => {
+  it.each([
+    ["no JSON", "nonsense"],
+    ["an unknown key", '{"reference":"oci:x:y","force":true}'],
+    ["no reference", "{}"],
+    ["a body without end", `{"reference":"${"x".repeat(maxRequestBytes)}"}`],
+  ])("refuses %s", async (_what, body) => {
+    expect((await ask(await serve("control"), "POST", "/v1/update", body)).code).toBeGreaterThanOrEqual(400);
+  });
+
+  it("closes a connection whose header is longer than any of ours", async () => {
+    const socket = connect(await serve("control"));
+    const text = await new Promise<string>((resolve) => {
+      let said = "";
+      socket.setEncoding("utf8");
+      socket.on("data", (piece) => {
+        said += String(piece);
+      });
+      socket.once("close", () => resolve(said));
+      socket.on("error", () => undefined);
+      socket.write(`GET /v1/status HTTP/1.1\r\nhost: mos\r\nx: ${"y".repeat(64 * 1024)}\r\n\r\n`);
+    });
+    expect(text).toContain("431");
+  });
+});
+
+describe("errors on the socket", () => {
+  it("come back as they were thrown, whatever their code", () => {
+    for (const code of Object.keys(catalogue) as ErrorCode[]) {
+      const thrown = new MosError(code, "why", { about: "it", problems: ["one"] });
+      expect(httpStatusOf(thrown)).toBeGreaterThanOrEqual(400);
+      expect(readErrorDocument(JSON.parse(JSON.stringify(thrown.toDocument()))).toDocument()).toEqual(
+        thrown.toDocument(),
+      );
+    }
+  });
+
+  it("of an unknown form are the agent's own failure", () => {
+    for (const document of [undefined, null, {}, { code: "made-up", message: "m", hint: "h" }]) {
+      expect(readErrorDocument(document).code).toBe("agent-failed");
+    }
+  });
+
+  it("cannot end an event early", () => {
+    const event = formatEvent({
+      event: "error",
+      data: new MosError("internal", "a\n\nevent: done\ndata: {}").toDocument(),
+    });
+    expect(event.split("\n\n")).toHaveLength(2);
+  });
+});
