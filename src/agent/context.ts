@@ -1,5 +1,4 @@
 // What every flow of the agent works with: places, policy and clock. Made once, at the edge.
-import { readFileSync } from "node:fs";
 import { defaultPlaces, type Places } from "../services/unit-names.ts";
 import { type AnchorSource, deviceAnchorSources } from "../trust/anchors.ts";
 
@@ -29,9 +28,4 @@ export function deviceContext(): AgentContext {
 /** Milliseconds since this process began; the first part of a boot's cost is the runtime's own start. */
 export function processAgeMs(): number {
   return performance.now();
-}
-
-/** Identifies this boot of this machine (proc_sys_kernel(5), random/boot_id). */
-export function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }

@@ -1,6 +1,6 @@
 // What a long operation tells while it runs. The names of the steps are those of the documentation and the log.
 
-export const updateSteps = [
+const updateSteps = [
   "fetch manifest",
   "verify",
   "preflight",
@@ -9,7 +9,7 @@ export const updateSteps = [
   "commit",
   "activate",
 ] as const;
-export type UpdateStep = (typeof updateSteps)[number];
+type UpdateStep = (typeof updateSteps)[number];
 
 export type ProgressEvent =
   | { readonly kind: "step"; readonly step: UpdateStep }

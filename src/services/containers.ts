@@ -1,7 +1,6 @@
 // A service of type `container` as a quadlet: podman runs the root that the other units have mounted, in the user
 // namespace of its nsgroup. podman sees no image, so what the image says about running it is written out here.
 import { MosError } from "../errors/mos-error.ts";
-import { isHostGroup } from "../manifest/names.ts";
 import type { Volume } from "../manifest/schema.ts";
 import {
   type Entry,
@@ -170,11 +169,4 @@ function processEntries({ target, config: { config } }: ServiceImage): Entry[] {
   optional("WorkingDir", config?.WorkingDir ?? "");
   optional("StopSignal", config?.StopSignal ?? "");
   return entries;
-}
-
-/** How a service's user namespace is described to people. */
-export function describeIds(nsgroup: string, firstId: number | undefined): string {
-  return isHostGroup(nsgroup) || firstId === undefined
-    ? "host ids (no user namespace)"
-    : `${firstId}-${firstId + rangeLength - 1}`;
 }

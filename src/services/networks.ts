@@ -37,7 +37,7 @@ export function planNetworks(targets: readonly Target[]): Network[] {
 }
 
 /** `mos-auto`, or `mos-10.0.3.0-24`: the configuration is in the name, so a changed one is another network. */
-export function networkName({ subnets }: Network): string {
+function networkName({ subnets }: Network): string {
   return subnets.length === 0
     ? "mos-auto"
     : `mos-${subnets.join("_").replaceAll("/", "-").replaceAll(":", ".")}`;

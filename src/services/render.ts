@@ -47,7 +47,7 @@ export function renderUnits(input: RenderInput): RenderedUnit[] {
 }
 
 /** First host id of a group's range; undefined for the host's own map. */
-export function firstIdOf(group: string, idmaps: IdMaps): number | undefined {
+function firstIdOf(group: string, idmaps: IdMaps): number | undefined {
   if (isHostGroup(group)) return undefined;
   const first = idmaps.get(group);
   if (first === undefined)

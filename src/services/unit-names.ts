@@ -29,7 +29,7 @@ export function containerName(service: string): string {
 }
 
 /** First 16 hex digits of the root hash: short enough for 100 layers in one overlay, checked for collisions. */
-export function layerId(rootHash: string): string {
+function layerId(rootHash: string): string {
   return rootHash.slice(0, 16);
 }
 

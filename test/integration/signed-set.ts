@@ -68,7 +68,7 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-export function goodDocument({ image }: Material): Document {
+function goodDocument({ image }: Material): Document {
   const target = sampleTarget({
     digest: image.manifest.descriptor.digest,
     size: image.manifest.bytes.length,
