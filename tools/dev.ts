@@ -16,7 +16,7 @@ const help = `./dev COMMAND
   shell               a shell in a virtual machine that has the package installed
   clean-cache         deletes ${cacheDirectory}
 
-Tests of one file: node_modules/.bin/vitest run test/unit/x.test.ts. More: docs/testing.md.
+Tests of one file, with node_modules/.bin first in PATH: vitest run test/unit/x.test.ts. More: docs/testing.md.
 `;
 
 async function main(command: string | undefined, args: string[]): Promise<boolean> {

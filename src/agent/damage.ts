@@ -47,6 +47,13 @@ async function troubled(running: LoadedGeneration, places: Places): Promise<Read
   return new Set(bad.map(({ digest }) => digest));
 }
 
+/** Removes a small document from the store when it is damaged; it is read whole each time. */
+export async function dropDamagedDocument(store: Layout, document: Descriptor): Promise<void> {
+  if (!(await store.hasBlob(document))) return;
+  const path = store.blobPath(document.digest);
+  if ((await actualDigest(path)) !== document.digest) await rm(path, { force: true });
+}
+
 /**
  * Removes layers from the store that are damaged, so that they are fetched again.
  * @returns their root hashes

@@ -21,7 +21,7 @@ import { trustedNow } from "../trust/clock.ts";
 import type { ManifestSigner } from "../trust/manifest-signature.ts";
 import { type Applied, applyUnits } from "./apply-units.ts";
 import type { AgentContext } from "./context.ts";
-import { dropDamagedLayers } from "./damage.ts";
+import { dropDamagedDocument, dropDamagedLayers } from "./damage.ts";
 import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { chooseSigned, fetchCandidates } from "./signed-manifest.ts";
@@ -166,9 +166,11 @@ async function fetchDocuments(
     const image = parseManifest(fetched.bytes, about);
     parseConfig(await images.smallBlob(image.config, limits.config), `configuration of the ${about}`);
     for (const layer of image.layers) layers.set(layer.digest, layer);
+    const descriptor = { mediaType: mediaTypes.manifest, digest: target.digest, size: target.size };
+    for (const document of [image.config, descriptor]) await dropDamagedDocument(store, document);
     await store.storeBlob(image.config, images);
     await store.putManifest(fetched.bytes, mediaTypes.manifest);
-    descriptors.push({ mediaType: mediaTypes.manifest, digest: target.digest, size: target.size });
+    descriptors.push(descriptor);
   }
   return { images: descriptors, layers: [...layers.values()] };
 }

@@ -218,7 +218,7 @@ export const catalogue = {
   "registry-unauthorized": {
     exit: source,
     means: "The registry wants credentials, or other ones.",
-    hint: "Log in with skopeo login or podman login; mos reads the same auth.json.",
+    hint: "Log in with skopeo login; on a device with --authfile /etc/mos/auth.json, which mosd reads.",
   },
   "registry-invalid": {
     exit: source,

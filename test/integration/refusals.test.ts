@@ -1,332 +1,313 @@
-// What a device refuses, each by its name, and that nothing on it changes then. One good set, one change a test.
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { createServer, type RequestListener } from "node:http";
+// What a device refuses of a published manifest whose parts are not what was signed, or signed by somebody else
+// (attacks A01, A06, A08, A13, A24): each with its own error, and with nothing changed on the device.
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { update } from "../../src/agent/update.ts";
-import { addGeneration, makeCurrent } from "../../src/generation/generations.ts";
-import { hexOf } from "../../src/oci/digest.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { listGenerations } from "../../src/generation/generations.ts";
+import { digestOf } from "../../src/oci/digest.ts";
+import { Layout } from "../../src/oci/layout.ts";
 import { mediaTypes } from "../../src/oci/model.ts";
-import { withLock } from "../../src/system/lock.ts";
-import { temporaryDirectory } from "../support.ts";
 import { make } from "../unit/trust/authority.ts";
 import {
-  type Change,
-  deviceAt,
-  flip,
-  flipBlob,
-  type Material,
-  makeMaterial,
-  writeSet,
-} from "./signed-set.ts";
+  damageBlob,
+  expectRefused,
+  flipped,
+  goodParts,
+  type Image,
+  imageOf,
+  installArtifact,
+  installManifest,
+  makeSigners,
+  newDevice,
+  type Parts,
+  packImage,
+  published,
+  referrerOf,
+  runningDevice,
+  type Signers,
+  signWith,
+  updateError,
+} from "./refusals-fixture.ts";
+import { makeWorkDirectory } from "./work-directory.ts";
 
-let material: Material;
+let work: string;
+let signers: Signers;
+let image: Image;
+let good: Parts;
 beforeAll(async () => {
-  const { mkdtemp } = await import("node:fs/promises");
-  const { tmpdir } = await import("node:os");
-  material = await makeMaterial(await mkdtemp(join(tmpdir(), "mos-refusals-")));
+  work = await makeWorkDirectory();
+  signers = await makeSigners();
+  image = await packImage(work, 64, "service");
+  good = goodParts(signers, image);
+});
+afterAll(() => rm(work, { recursive: true, force: true }));
+
+/** A device with a generation refuses the parts, and so does one with none. */
+async function expectPartsRefused(parts: Parts, code: string) {
+  const { reference } = await published(parts);
+  const device = await runningDevice(signers, image);
+  const error = await expectRefused(device, reference, code);
+  expect(await listGenerations(device.places)).toEqual([1]);
+  await expectRefused(await newDevice(signers), reference, code);
+  return error;
+}
+
+test("a sound manifest gets as far as the units", async () => {
+  const device = await runningDevice(signers, image);
+  const { reference } = await published(good);
+  expect((await updateError(device, reference)).code).toBe("systemd-failed");
+  expect(await listGenerations(device.places)).toEqual([1, 2]);
 });
 
-/** Every file below a directory but the content-addressed store and the lock, with its content. */
-async function snapshot(root: string): Promise<string[]> {
-  const names = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => []);
-  const kept = names.filter(
-    (entry) =>
-      !`${entry.parentPath}/`.includes("/state/oci/") && entry.name !== "lock" && entry.name !== "oci",
-  );
-  return await Promise.all(
-    kept.map(async (entry) => {
-      const path = join(entry.parentPath, entry.name);
-      return `${path} ${entry.isFile() ? await readFile(path, "base64") : ""}`;
-    }),
-  ).then((lines) => lines.filter((line) => !line.endsWith("/run ")).sort());
-}
-
-/** Updates a device that already has a generation, and returns the code of the refusal. */
-async function refusal(reference: string): Promise<string> {
-  const root = await temporaryDirectory();
-  const context = await deviceAt(root, material);
-  const old = { manifest: Buffer.from("{}"), signature: Buffer.from("s"), certificates: Buffer.from("c") };
-  const number = await addGeneration(context.places, old, {
-    version: 1,
-    reference: "oci:old:1",
-    acceptedAt: "2026-01-01T00:00:00Z",
-  });
-  await makeCurrent(context.places, number);
-  const before = await snapshot(root);
-  let code = "accepted";
-  try {
-    await update(context, reference, () => undefined);
-  } catch (error) {
-    code = error instanceof Error && "code" in error ? String(error.code) : `not a MosError: ${error}`;
-  }
-  if (code !== "systemd-failed") expect(await snapshot(root)).toEqual(before);
-  return code;
-}
-
-async function refusalOf(change: Change): Promise<string> {
-  return await refusal(await writeSet(join(await temporaryDirectory(), "set"), material, change));
-}
-
-/** How far a good set comes on a machine where systemd does not run: everything but the activation. */
-const allButActivated = "systemd-failed";
-
-describe("an update", () => {
-  it("takes a good set", async () => {
-    expect(await refusalOf({})).toBe(allButActivated);
-  });
-
-  it("takes a good set beside which somebody attached a bogus signature", async () => {
-    expect(await refusalOf({ bogus: true })).toBe(allButActivated);
-  });
-
-  const parts: readonly (readonly [what: string, change: Change, code: string])[] = [
-    ["a flipped bit in install.json", { manifest: flip }, "signature-invalid"],
-    ["a flipped bit in the signature", { signature: flip }, "signature-invalid"],
-    ["a truncated signature", { signature: (bytes) => bytes.subarray(0, 20) }, "signature-invalid"],
-    ["a certificate that is no certificate", { certificates: () => "nonsense" }, "certificate-malformed"],
-    ["no signature", { without: "signature" }, "signature-missing"],
-    ["no certificate", { without: "certificate" }, "certificate-missing"],
-  ];
-  it.each(parts)("refuses %s", async (_what, change, code) => {
-    expect(await refusalOf(change)).toBe(code);
-  });
-
-  it("refuses a flipped bit in the certificate", async () => {
-    const certificates = (pem: string): string => {
-      const [begin = "", ...lines] = pem.split("\n");
-      const end = lines.indexOf("-----END CERTIFICATE-----");
-      const der = flip(Buffer.from(lines.slice(0, end).join(""), "base64"));
-      return [
-        begin,
-        ...(der.toString("base64").match(/.{1,64}/g) ?? []),
-        "-----END CERTIFICATE-----",
-        "",
-      ].join("\n");
-    };
-    expect(["chain-untrusted", "certificate-malformed", "signature-invalid", "algorithm-refused"]).toContain(
-      await refusalOf({ certificates }),
-    );
-  });
-
-  it("refuses a signature by another key of the same CA's, under the project's certificate", async () => {
-    const other = await make({ issuer: material.ca });
-    expect(await refusalOf({ signer: { ...other, pem: material.signer.pem } })).toBe("signature-invalid");
-  });
-
-  it("refuses an expired certificate", async () => {
-    expect(await refusalOf({ signer: await make({ issuer: material.ca, notAfter: "2021-01-01" }) })).toBe(
-      "certificate-expired",
-    );
-  });
-
-  it("refuses a certificate that is not valid yet", async () => {
-    expect(await refusalOf({ signer: await make({ issuer: material.ca, notBefore: "2039-01-01" }) })).toBe(
-      "certificate-not-yet-valid",
-    );
-  });
-
-  it("refuses a certificate issued through one that is no CA", async () => {
-    const between = await make({ issuer: material.ca, subject: "CN=Between" });
-    const signer = await make({ issuer: between });
-    expect(await refusalOf({ signer, certificates: (pem) => pem + between.pem })).toBe("chain-not-ca");
-  });
-
-  it("refuses a manifest under another CA, though it has the same name", async () => {
-    const stranger = await make({ ca: true });
-    expect(await refusalOf({ signer: await make({ issuer: stranger }) })).toBe("chain-untrusted");
-  });
-
-  const documents: readonly (readonly [what: string, change: NonNullable<Change["document"]>])[] = [
-    ["an unknown key", (d) => Object.assign(d, { extra: 1 })],
-    ["a wrong type", (d) => Object.assign(d.targets[0], { version: 1 })],
-    ["a duplicate service name", (d) => d.targets.push({ ...d.targets[0] })],
-    ["a name with '/'", (d) => Object.assign(d.targets[0], { service_name: "a/b" })],
-    ["a name with '..'", (d) => Object.assign(d.targets[0], { service_name: "a..b" })],
-    ["a name with a newline", (d) => Object.assign(d.targets[0], { service_name: "a\nExecStart=x" })],
-    ["a name of 300 characters", (d) => Object.assign(d.targets[0], { service_name: "a".repeat(300) })],
-    [
-      "port 0",
-      (d) => Object.assign(d.targets[0].network, { type: "simple", ports: [{ host: 0, container: 1 }] }),
-    ],
-    [
-      "port 65536",
-      (d) => Object.assign(d.targets[0].network, { type: "simple", ports: [{ host: 65_536, container: 1 }] }),
-    ],
-    ["two services on one port", (d) => twoOnOnePort(d)],
-    [
-      "an address that cannot be parsed",
-      (d) => Object.assign(d.targets[0].network, { type: "simple", ipv4: "10.0.3.256/24" }),
-    ],
-    [
-      "a label that is not declared",
-      (d) => Object.assign(d.targets[0], { storage: [{ dest: "/x", label: "none" }] }),
-    ],
-  ];
-  function twoOnOnePort(d: Parameters<NonNullable<Change["document"]>>[0]): void {
-    d.targets[0].network = { type: "simple", ipv4: "", ipv6: "", ports: [{ host: 80, container: 80 }] };
-    d.targets.push({ ...d.targets[0], service_name: "second" });
-  }
-  it.each(documents)("refuses %s, although it is signed", async (_what, document) => {
-    expect(await refusalOf({ document })).toBe("manifest-refused");
-  });
-
-  it("refuses a partial manifest, which this version cannot merge", async () => {
-    expect(await refusalOf({ document: (d) => Object.assign(d, { update_type: "partial" }) })).toBe(
-      "update-type-unsupported",
-    );
-  });
-
-  it("refuses another size of an image manifest than the one that is signed", async () => {
-    expect(await refusalOf({ document: (d) => Object.assign(d.targets[0], { size: 17 }) })).toBe(
-      "size-mismatch",
-    );
-  });
-
-  const blobs = [
-    ["image manifest", (m: Material) => m.image.manifest.descriptor.digest],
-    ["image configuration", (m: Material) => m.image.config.descriptor.digest],
-    ["layer", (m: Material) => m.layer.descriptor.digest],
-  ] as const;
-  it.each(blobs)("refuses a flipped bit in an %s", async (_what, digest) => {
-    const directory = join(await temporaryDirectory(), "set");
-    const reference = await writeSet(directory, material);
-    await flipBlob(directory, digest(material));
-    expect(await refusal(reference)).toBe("digest-mismatch");
-  });
-
-  it("refuses a truncated layer", async () => {
-    const directory = join(await temporaryDirectory(), "set");
-    const reference = await writeSet(directory, material);
-    const path = join(directory, "blobs/sha256", hexOf(material.layer.descriptor.digest));
-    await writeFile(path, (await readFile(path)).subarray(0, -4096));
-    expect(await refusal(reference)).toBe("size-mismatch");
-  });
-
-  it("refuses an artifact of another type under the tag", async () => {
-    const directory = join(await temporaryDirectory(), "set");
-    await writeSet(directory, material);
-    expect(await refusal(`oci:${directory}@${material.image.manifest.descriptor.digest}`)).toBe(
-      "artifact-type-wrong",
-    );
-  });
-
-  it("refuses when there is no trust anchor", async () => {
-    const root = await temporaryDirectory();
-    const context = { ...(await deviceAt(root, material)), anchors: ["file:/does/not/exist"] as const };
-    const reference = await writeSet(join(root, "set"), material);
-    await expect(update(context, reference, () => undefined)).rejects.toMatchObject({
-      code: "anchor-missing",
-    });
-  });
-
-  it("is told who holds the device when another update runs", async () => {
-    const root = await temporaryDirectory();
-    const context = await deviceAt(root, material);
-    const reference = await writeSet(join(root, "set"), material);
-    await mkdir(context.places.run, { recursive: true });
-    await withLock(join(context.places.run, "lock"), "update to somewhere", async () => {
-      const second = update(context, reference, () => undefined);
-      await expect(second).rejects.toMatchObject({
-        code: "busy",
-        message: expect.stringContaining("update to somewhere"),
-      });
-    });
+describe("one bit flipped in a stored blob", () => {
+  const blobs: Record<string, () => string> = {
+    "install.json": () => digestOf(good.installJson),
+    "the artifact": () => installArtifact(good).digest,
+    "the certificate": () => digestOf(good.certificates[0] ?? ""),
+    "the signature": () => digestOf(good.signatures[0] ?? ""),
+    "the image manifest": () => image.manifest.descriptor.digest,
+    "the image configuration": () => image.config.descriptor.digest,
+    "the layer": () => image.layer.descriptor.digest,
+  };
+  test.each(Object.keys(blobs))("%s", async (name) => {
+    const { reference, directory } = await published(good);
+    await damageBlob(directory, blobs[name]?.() ?? "");
+    const device = await newDevice(signers);
+    await expectRefused(device, reference, "digest-mismatch");
+    expect(await listGenerations(device.places)).toEqual([]);
   });
 });
 
-/** Serves a layout as a registry, `tamper` first. */
-async function serveLayout(
-  directory: string,
-  tamper: (path: string) => Buffer | "endless" | undefined,
-): Promise<string> {
-  const index = JSON.parse(await readFile(join(directory, "index.json"), "utf8")) as {
-    manifests: { digest: string; annotations?: Record<string, string> }[];
+describe("one bit flipped, and every digest made right again", () => {
+  const changes: Record<string, readonly [string, () => Parts]> = {
+    "install.json": ["signature-invalid", () => ({ ...good, installJson: flipped(good.installJson) })],
+    "the signature": [
+      "signature-invalid",
+      () => ({ ...good, signatures: good.signatures.map((s) => flipped(s)) }),
+    ],
+    "the certificate's key": [
+      "chain-untrusted",
+      // The end of the base64 text is the end of the issuer's signature.
+      () => ({ ...good, certificates: [changeCharacter(signers.project.pem, "-----END", -8)] }),
+    ],
+    "the certificate's structure": [
+      "certificate-malformed",
+      () => ({ ...good, certificates: [changeCharacter(signers.project.pem, "MII", 1)] }),
+    ],
+    "the image manifest": [
+      // install.json names the digest of the old one, which is not there any more.
+      "not-found",
+      () => ({
+        ...good,
+        image: { ...image, manifest: documentOf(`${Buffer.from(image.manifest.bytes)} `) },
+      }),
+    ],
+    "the layer's verity tree, and signed so": [
+      "verity-mismatch",
+      () => {
+        const bytes = flipped(image.layer.bytes, image.layer.bytes.length - 100);
+        const changed = imageOf({ ...image.layer.descriptor, digest: digestOf(bytes) }, bytes);
+        return goodParts(signers, changed);
+      },
+    ],
+    "the layer's filesystem header, and signed so": [
+      "layer-unsupported",
+      () => {
+        const bytes = flipped(image.layer.bytes, 0);
+        const changed = imageOf({ ...image.layer.descriptor, digest: digestOf(bytes) }, bytes);
+        return goodParts(signers, changed);
+      },
+    ],
   };
-  const listener: RequestListener = (request, response) => {
-    const path = request.url ?? "";
-    const name = path.slice(path.lastIndexOf("/") + 1).split("?")[0] ?? "";
-    void (async () => {
-      const wrong = tamper(path);
-      if (wrong === "endless") {
-        response.writeHead(200, { "content-type": mediaTypes.manifest });
-        const timer = setInterval(() => response.write(Buffer.alloc(1024 * 1024)), 5);
-        response.once("close", () => clearInterval(timer));
-        return;
-      }
-      if (path.includes("/referrers/")) {
-        response.writeHead(200, { "content-type": mediaTypes.index });
-        response.end(
-          JSON.stringify({
-            schemaVersion: 2,
-            mediaType: mediaTypes.index,
-            manifests: index.manifests.filter((m) => m.annotations === undefined),
-          }),
-        );
-        return;
-      }
-      const tagged = index.manifests.find(
-        (m) => m.annotations?.["org.opencontainers.image.ref.name"] === name,
-      );
-      const hex = (tagged?.digest ?? name).slice("sha256:".length);
-      const body = wrong ?? (await readFile(join(directory, "blobs/sha256", hex)).catch(() => undefined));
-      response.writeHead(body === undefined ? 404 : 200, {
-        "content-type": path.includes("/manifests/") ? mediaTypes.manifest : "application/octet-stream",
-        "content-length": body?.length ?? 0,
+  test.each(Object.keys(changes))("%s", async (name) => {
+    const [code, change] = changes[name] ?? ["", () => good];
+    await expectPartsRefused(change(), code);
+  });
+
+  test("anywhere in the certificate", async () => {
+    const device = await newDevice(signers);
+    const { pem } = signers.project;
+    const body = pem.indexOf("\n") + 1;
+    for (let at = body; at < pem.indexOf("-----END") - 3; at += 29) {
+      const { reference } = await published({
+        ...good,
+        certificates: [flipped(Buffer.from(pem), at)],
       });
-      response.end(body);
-    })();
-  };
-  const server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const address = server.address();
-  return `127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}/machine/install:1`;
-}
-
-describe("an update from a registry", () => {
-  const withTamper = async (
-    tamper: (path: string, m: Material) => Buffer | "endless" | undefined,
-  ): Promise<string> => {
-    const directory = join(await temporaryDirectory(), "set");
-    await writeSet(directory, material);
-    return await refusal(await serveLayout(directory, (path) => tamper(path, material)));
-  };
-
-  it("takes what an honest one serves", async () => {
-    expect(await withTamper(() => undefined)).toBe(allButActivated);
-  });
-
-  it("refuses other bytes than the digest names", async () => {
-    const layer = material.layer.descriptor;
-    expect(
-      await withTamper((path) => (path.endsWith(layer.digest) ? Buffer.alloc(layer.size, 1) : undefined)),
-    ).toBe("digest-mismatch");
-  });
-
-  it("refuses more or fewer bytes than are declared", async () => {
-    const layer = material.layer.descriptor;
-    for (const size of [layer.size - 1, layer.size + 1]) {
-      expect(
-        await withTamper((path) => (path.endsWith(layer.digest) ? Buffer.alloc(size, 1) : undefined)),
-      ).toBe("size-mismatch");
+      const error = await updateError(device, reference);
+      expect(error.exitCode, `${at}: ${error.code}`).toBe(4);
     }
+    expect(await listGenerations(device.places)).toEqual([]);
+  });
+});
+
+function documentOf(text: string) {
+  const bytes = Buffer.from(text);
+  return {
+    bytes,
+    descriptor: { mediaType: mediaTypes.manifest, digest: digestOf(bytes), size: bytes.length },
+  };
+}
+
+/** Replaces one base64 character of a PEM text, so many after a mark. */
+function changeCharacter(pem: string, mark: string, offset: number): Buffer {
+  const at = pem.indexOf(mark) + offset;
+  return Buffer.from(`${pem.slice(0, at)}${pem[at] === "A" ? "B" : "A"}${pem.slice(at + 1)}`);
+}
+
+describe("a signature that does not count", () => {
+  /** Certificates and signature of another signer than the project. */
+  const by = (
+    signer: Parameters<typeof signWith>[0],
+    ...others: readonly { readonly pem: string }[]
+  ): Parts => ({
+    ...good,
+    certificates: [Buffer.from([signer, ...others].map(({ pem }) => pem).join(""))],
+    signatures: [signWith(signer, good.installJson)],
   });
 
-  it("ends a response that never ends", async () => {
-    expect(await withTamper((path) => (path.includes("/manifests/1") ? "endless" : undefined))).toBe(
-      "too-large",
-    );
-    const layer = material.layer.descriptor.digest;
-    expect(["too-large", "size-mismatch"]).toContain(
-      await withTamper((path) => (path.endsWith(layer) ? "endless" : undefined)),
+  test("by another key than the certificate's", async () => {
+    const other = await make({ issuer: signers.ca });
+    await expectPartsRefused(
+      { ...good, signatures: [signWith(other, good.installJson)] },
+      "signature-invalid",
     );
   });
 
-  it("says that a registry cannot be reached", async () => {
-    expect(await refusal("127.0.0.1:1/machine/install:1")).toBe("registry-unreachable");
+  test("over another manifest of the same project", async () => {
+    const before = installManifest(image, { product: "before" });
+    await expectPartsRefused(
+      { ...good, signatures: [signWith(signers.project, before)] },
+      "signature-invalid",
+    );
   });
+
+  test("by an expired certificate", async () => {
+    const expired = await make({ issuer: signers.ca, notAfter: "2021-01-01" });
+    await expectPartsRefused(by(expired), "certificate-expired");
+  });
+
+  test("by a certificate of the future", async () => {
+    const future = await make({ issuer: signers.ca, notBefore: "2039-01-01" });
+    await expectPartsRefused(by(future), "certificate-not-yet-valid");
+  });
+
+  test("through an intermediate that is no CA", async () => {
+    const middle = await make({ issuer: signers.ca, subject: "CN=Middle" });
+    const leaf = await make({ issuer: middle });
+    await expectPartsRefused(by(leaf, middle), "chain-not-ca");
+  });
+
+  test("under another CA of the same name", async () => {
+    const ca = await make({ ca: true });
+    const leaf = await make({ issuer: ca });
+    await expectPartsRefused(by(leaf), "chain-untrusted");
+    await expectPartsRefused(by(leaf, ca), "chain-untrusted");
+  });
+
+  test("by the CA itself", async () => {
+    await expectPartsRefused(by(signers.ca), "chain-constraint");
+  });
+
+  test("by a certificate that signs itself", async () => {
+    await expectPartsRefused(by(await make({})), "chain-untrusted");
+  });
+});
+
+describe("what is attached", () => {
+  test("no signature", async () => {
+    await expectPartsRefused({ ...good, signatures: [] }, "signature-missing");
+  });
+
+  test("no certificate", async () => {
+    await expectPartsRefused({ ...good, certificates: [] }, "certificate-missing");
+  });
+
+  test("a signature that belongs to another manifest", async () => {
+    const other = installArtifact({ installJson: installManifest(image, { product: "other" }) });
+    const stranger = referrerOf("signature", good.signatures[0] ?? Buffer.of(), other);
+    await expectPartsRefused({ ...good, signatures: [], strangers: [stranger] }, "signature-missing");
+  });
+
+  test("garbage beside the good ones does no harm", async () => {
+    const install = installArtifact(good);
+    const strangers = [
+      ...Array.from({ length: 12 }, (_, i) => referrerOf("signature", Buffer.from(`garbage ${i}`), install)),
+      referrerOf("signature", signWith(await make({}), good.installJson), install),
+      referrerOf("certificate", Buffer.from("garbage"), install),
+      referrerOf("certificate", Buffer.from((await make({})).pem), install),
+      referrerOf("certificate", Buffer.alloc(70_000, "x"), install),
+    ];
+    const device = await newDevice(signers);
+    const { reference } = await published({ ...good, strangers });
+    expect((await updateError(device, reference)).code).toBe("systemd-failed");
+    expect(await listGenerations(device.places)).toEqual([1]);
+  });
+
+  test("garbage alone is refused, and the error tells of each attempt", async () => {
+    const other = await make({ issuer: signers.ca });
+    const error = await expectPartsRefused(
+      {
+        ...good,
+        certificates: [Buffer.from("garbage"), ...good.certificates],
+        signatures: [signWith(other, good.installJson), Buffer.from("garbage")],
+      },
+      "signature-invalid",
+    );
+    expect(error.problems.map((line) => line.split(":")[0])).toEqual([
+      ...["signature-invalid", "signature-invalid"],
+      ...["certificate-malformed", "certificate-malformed"],
+    ]);
+  });
+});
+
+describe("what is under the tag", () => {
+  test("an image instead of a manifest", async () => {
+    const { reference, directory } = await published(good);
+    await (await Layout.open(directory)).putManifest(image.manifest.bytes, mediaTypes.manifest, "1.0.0");
+    await expectRefused(await runningDevice(signers, image), reference, "artifact-type-wrong");
+  });
+
+  test("the signature instead of a manifest", async () => {
+    const { directory } = await published(good);
+    const signature = referrerOf("signature", good.signatures[0] ?? Buffer.of(), installArtifact(good));
+    const reference = `oci:${directory}@${signature.digest}`;
+    await expectRefused(await newDevice(signers), reference, "artifact-type-wrong");
+  });
+
+  test("nothing", async () => {
+    const { directory } = await published(good);
+    await expectRefused(await newDevice(signers), `oci:${directory}:9.9.9`, "not-found");
+    await expectRefused(await newDevice(signers), `oci:${join(directory, "nowhere")}:1.0.0`, "not-found");
+  });
+
+  test.each(["image manifest", "configuration", "layer"])("a %s that is missing", async (what) => {
+    const { reference, directory } = await published(good);
+    const { manifest, config, layer } = image;
+    const digests: Record<string, string> = {
+      "image manifest": manifest.descriptor.digest,
+      configuration: config.descriptor.digest,
+      layer: layer.descriptor.digest,
+    };
+    await rm(join(directory, "blobs/sha256", (digests[what] ?? "").slice(7)));
+    await expectRefused(
+      await runningDevice(signers, image).then(async (device) => {
+        await rm(join(device.places.state, "oci"), { recursive: true });
+        return device;
+      }),
+      reference,
+      "not-found",
+    );
+  });
+
+  test("an image that says nothing to run", async () => {
+    const idle = imageOf(image.layer.descriptor, image.layer.bytes, []);
+    await expectPartsRefused(goodParts(signers, idle), "image-unusable");
+  });
+});
+
+test("a device without an anchor accepts nothing", async () => {
+  const device = await newDevice(signers);
+  const { reference } = await published(good);
+  await rm(join(device.places.state, "../ca.pem"));
+  await expectRefused(device, reference, "anchor-missing");
 });
