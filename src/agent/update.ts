@@ -13,6 +13,7 @@ import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from 
 import { openRepositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
+import { lowestId, rangeLength } from "../services/idmap.ts";
 import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
 import { withLock } from "../system/lock.ts";
 import { formatBytes } from "../system/quantity.ts";
@@ -224,9 +225,12 @@ async function stage(
   const { images, problems } = await loadImages(context, manifest);
   const [problem] = problems;
   if (problem !== undefined) throw problem.error;
-  const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
+  const groups = groupsOf(manifest);
+  // Ranges are kept for ever, so none is allocated for what cannot run. Which ids they are does not matter to that.
+  const trial = new Map(groups.map((group, i) => [group, lowestId + i * rangeLength]));
+  renderUnits({ generation: 0, manifest, images, idmaps: trial, places: context.places });
+  const idmaps = await ensureIdMaps(context.places, groups);
   const input = { manifest, images, idmaps, places: context.places };
-  renderUnits({ ...input, generation: 0 });
   await store.setReferences(documents.images.map((descriptor) => ({ descriptor, name: descriptor.digest })));
   // What runs from a layer that was replaced holds the old one open, so it has to go down with its layer.
   const disturbed = images
