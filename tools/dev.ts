@@ -13,6 +13,7 @@ const help = `./dev COMMAND
   build               dist/mos and its names
   build --deb         and the Debian package of it
   build --check       builds twice and compares the bytes
+  bench [--json]      what mos costs, next to what others cost for the same work
   shell               a shell in a virtual machine that has the package installed
   clean-cache         deletes ${cacheDirectory}
 
@@ -40,6 +41,10 @@ async function main(command: string | undefined, args: string[]): Promise<boolea
     case "demo": {
       const { values } = parseArgs({ args, options: { keep: { type: "boolean" } } });
       return (await import("./demo.ts")).demo({ keep: values.keep === true });
+    }
+    case "bench": {
+      const { values } = parseArgs({ args, options: { json: { type: "boolean" } } });
+      return (await import("../bench/main.ts")).bench({ json: values.json === true });
     }
     case "shell":
       return (await import("./shell.ts")).shell();

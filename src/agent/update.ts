@@ -1,10 +1,15 @@
 // mosctl update: from a reference to a running generation. The steps are those of progress.ts; until `commit`
 // nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
-import { statfs } from "node:fs/promises";
+import { rm, statfs } from "node:fs/promises";
 import { type ErrorDocument, MosError } from "../errors/mos-error.ts";
-import { addGeneration, makeCurrent, type SignedParts } from "../generation/generations.ts";
+import {
+  addGeneration,
+  makeCurrent,
+  pointedGeneration,
+  type SignedParts,
+} from "../generation/generations.ts";
 import { ensureIdMaps } from "../generation/idmaps.ts";
-import { lockPath, storePath } from "../generation/places.ts";
+import { generationPath, lockPath, pointerPath, storePath } from "../generation/places.ts";
 import { parseInstallManifest } from "../manifest/install-json.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { digestOf } from "../oci/digest.ts";
@@ -15,6 +20,7 @@ import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
 import { lowestId, rangeLength } from "../services/idmap.ts";
 import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
+import type { Places } from "../services/unit-names.ts";
 import { withLock } from "../system/lock.ts";
 import { formatBytes } from "../system/quantity.ts";
 import { loadAnchors } from "../trust/anchors.ts";
@@ -245,11 +251,31 @@ async function stage(
 }
 
 async function commit(context: AgentContext, parts: SignedParts, reference: string): Promise<number> {
-  const number = await addGeneration(context.places, parts, {
+  const { places } = context;
+  const number = await addGeneration(places, parts, {
     version: 1,
     reference,
     acceptedAt: new Date().toISOString(),
   });
-  await makeCurrent(context.places, number);
+  try {
+    if (await isBent(places)) await rm(pointerPath(places, "current"));
+    await makeCurrent(places, number);
+  } catch (error) {
+    // Nothing but a whole update leaves a generation behind.
+    const current = await pointedGeneration(places, "current").catch(() => undefined);
+    if (current !== number) await rm(generationPath(places, number), { recursive: true, force: true });
+    throw error;
+  }
   return number;
+}
+
+/** Whether `current` points to no generation; then nothing runs from it, and the new one takes its place. */
+async function isBent(places: Places): Promise<boolean> {
+  try {
+    await pointedGeneration(places, "current");
+    return false;
+  } catch (error) {
+    if (error instanceof MosError) return true;
+    throw error;
+  }
 }

@@ -123,6 +123,18 @@ describe("mosb manifest publish", () => {
     }
   });
 
+  it("publishes to a registry and a directory at once, the same artifacts", async () => {
+    const directory = await temporaryDirectory();
+    await makeTree(join(directory, "root"), 0);
+    const file = await manifestFile(directory, "rootfs:root");
+    const args = ["--created", "2026-01-01T00:00:00Z", "--dest", `oci:${join(directory, "out")}`];
+    const { exitCode, stdout } = await publish(file, "machine/both:1", ...args);
+    expect(exitCode).toBe(0);
+    const [one, two] = JSON.parse(stdout) as Answer[];
+    expect(two?.artifactDigest).toBe(one?.artifactDigest);
+    expect(two?.targets).toEqual(one?.targets);
+  });
+
   it("is read by skopeo and umoci, and its layer by veritysetup", async () => {
     const directory = await temporaryDirectory();
     await makeTree(join(directory, "root"), 0);

@@ -1,15 +1,14 @@
-// A device in a directory, and published manifests made part by part, good by default: a test breaks one part.
+// Devices, and published manifests made part by part, good by default: a test breaks one part.
 import { createHash, KeyObject, sign } from "node:crypto";
-import { cp, lstat, mkdir, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect } from "vitest";
 import type { AgentContext } from "../../src/agent/context.ts";
-import { update } from "../../src/agent/update.ts";
-import { asMosError, type MosError } from "../../src/errors/mos-error.ts";
+import type { MosError } from "../../src/errors/mos-error.ts";
 import { packLayer } from "../../src/layers/pack.ts";
 import { encodeInstallManifest } from "../../src/manifest/install-json.ts";
 import type { InstallManifest } from "../../src/manifest/schema.ts";
-import { type Artifact, artifactTypes, buildArtifact, emptyConfig } from "../../src/oci/artifacts.ts";
+import { type Artifact, buildArtifact, emptyConfig } from "../../src/oci/artifacts.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { type BuiltImage, buildImage } from "../../src/oci/image.ts";
 import { Layout } from "../../src/oci/layout.ts";
@@ -17,6 +16,7 @@ import { type Descriptor, mediaTypes } from "../../src/oci/model.ts";
 import { sampleManifest, sampleTarget } from "../samples.ts";
 import { temporaryDirectory } from "../support.ts";
 import { type Issued, make } from "../unit/trust/authority.ts";
+import { contextIn, snapshot, updateError } from "./device-fixture.ts";
 
 const created = "2026-01-02T03:04:05Z";
 
@@ -132,16 +132,6 @@ export async function published(parts: Parts): Promise<{ reference: string; dire
   return { reference: await writeParts(directory, parts), directory };
 }
 
-export function contextIn(root: string): AgentContext {
-  return {
-    places: { state: join(root, "state"), run: join(root, "run") },
-    unitDirectory: join(root, "systemd"),
-    quadletDirectory: join(root, "quadlet"),
-    anchors: [`file:${join(root, "ca.pem")}`],
-    buildTime: new Date(0),
-  };
-}
-
 /** A device to which nothing was applied yet, in a directory that ends with the test. */
 export async function newDevice({ ca }: Signers): Promise<AgentContext> {
   const root = await temporaryDirectory();
@@ -157,41 +147,6 @@ export async function runningDevice(signers: Signers, image: Image): Promise<Age
   );
   expect((await updateError(device, reference)).code).toBe("systemd-failed");
   return device;
-}
-
-/** Why an update did not succeed. It never does here: at best it ends where systemd is asked (`systemd-failed`). */
-export async function updateError(
-  device: AgentContext,
-  reference: string,
-  onStep: (step: string) => void = () => undefined,
-): Promise<MosError> {
-  try {
-    await update(device, reference, (event) => {
-      if (event.kind === "step") onStep(event.step);
-    });
-  } catch (error) {
-    return asMosError(error);
-  }
-  throw new Error("the update went through");
-}
-
-async function describeEntry(path: string): Promise<string> {
-  const stat = await lstat(path);
-  if (stat.isSymbolicLink()) return `-> ${await readlink(path)}`;
-  const mode = (stat.mode & 0o7777).toString(8);
-  return stat.isFile() ? `${mode} ${digestOf(await readFile(path))}` : mode;
-}
-
-/** All that a device must not lose or gain by a refused update: state without the store, and the live units. */
-export async function snapshot({ places, unitDirectory, quadletDirectory }: AgentContext): Promise<string[]> {
-  const lines: string[] = [];
-  for (const root of [places.state, unitDirectory, quadletDirectory]) {
-    for (const name of await readdir(root, { recursive: true }).catch(() => [])) {
-      if (root === places.state && /^oci(\/|$)/.test(name)) continue;
-      lines.push(`${relative(places.state, join(root, name))} ${await describeEntry(join(root, name))}`);
-    }
-  }
-  return lines.sort();
 }
 
 /** Updates, and expects a refusal by which nothing has changed. */
@@ -219,14 +174,3 @@ export function flipped(bytes: Uint8Array, at = bytes.length >> 1): Buffer {
   changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
   return changed;
 }
-
-/** A copy of a device, to be broken. */
-export async function copyOf(device: AgentContext): Promise<AgentContext> {
-  const root = await temporaryDirectory();
-  const from = join(device.places.state, "..");
-  await rm(root, { recursive: true });
-  await cp(from, root, { recursive: true, verbatimSymlinks: true });
-  return contextIn(root);
-}
-
-export { artifactTypes };

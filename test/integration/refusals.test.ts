@@ -8,6 +8,7 @@ import { digestOf } from "../../src/oci/digest.ts";
 import { Layout } from "../../src/oci/layout.ts";
 import { mediaTypes } from "../../src/oci/model.ts";
 import { make } from "../unit/trust/authority.ts";
+import { updateError } from "./device-fixture.ts";
 import {
   damageBlob,
   expectRefused,
@@ -26,7 +27,6 @@ import {
   runningDevice,
   type Signers,
   signWith,
-  updateError,
 } from "./refusals-fixture.ts";
 import { makeWorkDirectory } from "./work-directory.ts";
 
@@ -280,7 +280,7 @@ describe("what is under the tag", () => {
     await expectRefused(await newDevice(signers), `oci:${join(directory, "nowhere")}:1.0.0`, "not-found");
   });
 
-  test.each(["image manifest", "configuration", "layer"])("a %s that is missing", async (what) => {
+  test.each(["image manifest", "configuration", "layer"])("no %s", async (what) => {
     const { reference, directory } = await published(good);
     const { manifest, config, layer } = image;
     const digests: Record<string, string> = {

@@ -14,6 +14,7 @@ import { keysetsDirectory, openProject } from "../../trust/keyset.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues, table } from "../output.ts";
 import { startProgress } from "../progress.ts";
+import type { OutputStream } from "../terminal.ts";
 
 const word = (input: string): string => input;
 
@@ -72,30 +73,44 @@ interface PublishFlags extends JsonFlag {
   readonly created?: string;
 }
 
-function destinationOf({ repo, name, dest }: PublishFlags): {
+interface Place {
   readonly destination: Destination;
+  /** What a device is told to update to. */
   readonly shown: string;
-} {
-  if (repo !== undefined && dest !== undefined) {
-    throw new MosError("usage", "cannot publish to two places: give --repo or --dest");
+}
+
+/** Where to publish: a registry, a layout on disk, or both. */
+function placesOf({ repo, name, dest }: PublishFlags): Place[] {
+  const places: Place[] = [];
+  if (repo !== undefined) {
+    if (name === undefined)
+      throw new MosError("usage", "cannot publish to a registry without --name PATH:TAG");
+    const reference = parseDestination(repo, name);
+    const scheme = reference.scheme === "http" ? "http://" : "";
+    places.push({
+      destination: { ...openWritable(reference), tag: reference.reference },
+      shown: `${scheme}${reference.authority}/${reference.repository}:${reference.reference}`,
+    });
   }
   if (dest !== undefined) {
     const directory = /^oci:(.+)$/.exec(dest)?.[1];
-    if (directory === undefined)
+    if (directory === undefined) {
       throw new MosError("usage", `cannot publish to ${dest}: a destination on disk is oci:DIR`);
+    }
     const tag = name === undefined ? "latest" : name.slice(name.lastIndexOf(":") + 1);
-    const opened = openWritable({ kind: "oci", directory: resolve(directory), reference: tag });
-    return { destination: { ...opened, tag }, shown: `oci:${resolve(directory)}:${tag}` };
+    const path = resolve(directory);
+    places.push({
+      destination: { ...openWritable({ kind: "oci", directory: path, reference: tag }), tag },
+      shown: `oci:${path}:${tag}`,
+    });
   }
-  if (repo === undefined || name === undefined) {
+  if (places.length === 0) {
     throw new MosError(
       "usage",
       "cannot publish to nowhere: give --repo HOST:PORT and --name PATH:TAG, or --dest oci:DIR",
     );
   }
-  const reference = parseDestination(repo, name);
-  const shown = `${reference.scheme === "http" ? "http://" : ""}${reference.authority}/${reference.repository}:${reference.reference}`;
-  return { destination: { ...openWritable(reference), tag: reference.reference }, shown };
+  return places;
 }
 
 /** The time in the artifacts: given, or SOURCE_DATE_EPOCH (reproducible-builds.org), or now. */
@@ -108,6 +123,21 @@ function createdTime(flag: string | undefined, epoch: string | undefined): strin
   }
   const at = epoch !== undefined && /^\d{1,11}$/.test(epoch) ? new Date(Number(epoch) * 1000) : new Date();
   return at.toISOString().replace(/\.\d+Z$/, "Z");
+}
+
+function showPublished(stdout: OutputStream, reference: string, published: Published): string {
+  const rows = published.targets.map(({ name, digest, bytes }) => [name, formatBytes(bytes), digest]);
+  return [
+    published.outcome === "unchanged" ? "Nothing to do: published already.\n\n" : "Published.\n\n",
+    keyValues(stdout, [
+      ["reference", reference],
+      ["manifest", published.manifestDigest],
+      ["artifact", published.artifactDigest],
+      ["sent", formatBytes(published.sentBytes)],
+    ]),
+    `\n${table(stdout, ["TARGET", "SIZE", "IMAGE"], rows)}`,
+    `\nNext, on a device: mosctl update ${reference}\n`,
+  ].join("");
 }
 
 export const manifestPublish = withExamples(
@@ -140,7 +170,7 @@ Sources of a target: docker://HOST/PATH:TAG, oci:DIR:TAG, rootfs:DIR, rootfs:FIL
         dest: {
           kind: "parsed",
           parse: word,
-          brief: "OCI layout to publish to instead",
+          brief: "OCI layout to publish to, besides or instead",
           placeholder: "oci:DIR",
           optional: true,
         },
@@ -164,7 +194,7 @@ Sources of a target: docker://HOST/PATH:TAG, oci:DIR:TAG, rootfs:DIR, rootfs:FIL
     async func(flags, file) {
       const { stdout, env } = this.terminal;
       const manifest = await readManifest(file);
-      const { destination, shown } = destinationOf(flags);
+      const places = placesOf(flags);
       const project = await openProject(keysetsDirectory(env), flags.project);
       const created = createdTime(flags.created, env["SOURCE_DATE_EPOCH"]);
       const progress = startProgress(this.terminal, {
@@ -173,37 +203,30 @@ Sources of a target: docker://HOST/PATH:TAG, oci:DIR:TAG, rootfs:DIR, rootfs:FIL
         json: flags.json === true,
       });
       const { publish } = await import("../../publish/publish.ts");
-      const steps = 2 * manifest.targets.length + 2;
+      const steps = (2 * manifest.targets.length + 2) * places.length;
       let step = 0;
-      let published: Published;
+      const done: { readonly reference: string; readonly published: Published }[] = [];
       try {
-        published = await publish({
-          manifest,
-          baseDirectory: dirname(resolve(file)),
-          project,
-          destination,
-          format: flags.layerFormat,
-          created,
-          onStep: (what) => progress.update(step++, steps, what),
-        });
+        for (const { destination, shown } of places) {
+          const published = await publish({
+            manifest,
+            baseDirectory: dirname(resolve(file)),
+            project,
+            destination,
+            format: flags.layerFormat,
+            created,
+            onStep: (what) => progress.update(step++, steps, what),
+          });
+          done.push({ reference: shown, published });
+        }
       } finally {
         progress.stop();
       }
-      if (flags.json) return stdout.write(jsonText({ reference: shown, ...published }));
-      stdout.write(
-        published.outcome === "unchanged" ? "Nothing to do: published already.\n\n" : "Published.\n\n",
-      );
-      stdout.write(
-        keyValues(stdout, [
-          ["reference", shown],
-          ["manifest", published.manifestDigest],
-          ["artifact", published.artifactDigest],
-          ["sent", formatBytes(published.sentBytes)],
-        ]),
-      );
-      const rows = published.targets.map(({ name, digest, bytes }) => [name, formatBytes(bytes), digest]);
-      stdout.write(`\n${table(stdout, ["TARGET", "SIZE", "IMAGE"], rows)}`);
-      stdout.write(`\nNext, on a device: mosctl update ${shown}\n`);
+      if (flags.json) {
+        const documents = done.map(({ reference, published }) => ({ reference, ...published }));
+        return stdout.write(jsonText(documents.length === 1 ? documents[0] : documents));
+      }
+      for (const { reference, published } of done) stdout.write(showPublished(stdout, reference, published));
     },
   }),
   [

@@ -1,0 +1,65 @@
+// What the benchmarks run in processes of their own, bundled as the executable is: `fetch` and `boot`.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { AgentContext } from "../src/agent/context.ts";
+import { loadCurrent } from "../src/agent/load.ts";
+import { ensureIdMaps } from "../src/generation/idmaps.ts";
+import { Layout } from "../src/oci/layout.ts";
+import { parseManifest } from "../src/oci/model.ts";
+import { openImage } from "../src/oci/open.ts";
+import { parseReference } from "../src/oci/reference.ts";
+import { groupsOf, renderUnits } from "../src/services/render.ts";
+
+/** Fetches, verifies and stores an image as `mosctl update` does. */
+async function fetchImage(reference: string, directory: string): Promise<void> {
+  const parsed = parseReference(reference);
+  const repository = openImage(parsed);
+  const store = await Layout.create(directory);
+  const fetched = await repository.manifest(parsed.reference);
+  const image = parseManifest(fetched.bytes, reference);
+  for (const blob of [image.config, ...image.layers]) await store.storeBlob(blob, repository);
+  await store.putManifest(fetched.bytes, fetched.mediaType, "fetched");
+}
+
+/** The service stage of a boot up to where systemd takes over, on a staged device. Prints milliseconds. */
+async function boot(root: string): Promise<void> {
+  const start = performance.now();
+  const startCpu = process.cpuUsage();
+  const context: AgentContext = {
+    places: { state: join(root, "state"), run: join(root, "run") },
+    unitDirectory: join(root, "units"),
+    quadletDirectory: join(root, "quadlets"),
+    anchors: [`file:${join(root, "ca.pem")}`],
+    buildTime: new Date(0),
+  };
+  const current = await loadCurrent(context);
+  if (current === undefined || current.problems.length > 0)
+    throw new Error("the staged generation does not verify");
+  const verified = performance.now();
+  const idmaps = await ensureIdMaps(context.places, groupsOf(current.manifest));
+  const units = renderUnits({
+    generation: current.number,
+    manifest: current.manifest,
+    images: current.images,
+    idmaps,
+    places: context.places,
+  });
+  const rendered = performance.now();
+  mkdirSync(context.unitDirectory, { recursive: true });
+  for (const { name, content } of units) writeFileSync(join(context.unitDirectory, name), content);
+  const written = performance.now();
+  const cpu = process.cpuUsage(startCpu);
+  const answer = {
+    start,
+    verify: verified - start,
+    render: rendered - verified,
+    write: written - rendered,
+    cpu: (cpu.user + cpu.system) / 1000,
+    startCpu: (startCpu.user + startCpu.system) / 1000,
+    units: units.length,
+  };
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+
+const [what = "", one = "", two = ""] = process.argv.slice(2);
+void (what === "fetch" ? fetchImage(one, two) : boot(one));

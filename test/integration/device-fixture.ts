@@ -1,0 +1,54 @@
+// A device in a directory: where its state is, how it is updated, and what of it an update may not change when it is
+// refused. Nothing of vitest in here, because programs that tests start use it too.
+import { lstat, readdir, readFile, readlink } from "node:fs/promises";
+import { join, relative } from "node:path";
+import type { AgentContext } from "../../src/agent/context.ts";
+import { update } from "../../src/agent/update.ts";
+import { asMosError, type MosError } from "../../src/errors/mos-error.ts";
+import { digestOf } from "../../src/oci/digest.ts";
+
+/** A device whose state, units and anchor (`ca.pem`) are below `root`. */
+export function contextIn(root: string): AgentContext {
+  return {
+    places: { state: join(root, "state"), run: join(root, "run") },
+    unitDirectory: join(root, "systemd"),
+    quadletDirectory: join(root, "quadlet"),
+    anchors: [`file:${join(root, "ca.pem")}`],
+    buildTime: new Date(0),
+  };
+}
+
+/** Why an update did not succeed. It never does here: at best it ends where systemd is asked (`systemd-failed`). */
+export async function updateError(
+  device: AgentContext,
+  reference: string,
+  onStep: (step: string) => void = () => undefined,
+): Promise<MosError> {
+  try {
+    await update(device, reference, (event) => {
+      if (event.kind === "step") onStep(event.step);
+    });
+  } catch (error) {
+    return asMosError(error);
+  }
+  throw new Error("the update went through");
+}
+
+async function describeEntry(path: string): Promise<string> {
+  const stat = await lstat(path);
+  if (stat.isSymbolicLink()) return `-> ${await readlink(path)}`;
+  const mode = (stat.mode & 0o7777).toString(8);
+  return stat.isFile() ? `${mode} ${digestOf(await readFile(path))}` : mode;
+}
+
+/** All that a device must not lose or gain by a refused update: state without the store, and the live units. */
+export async function snapshot({ places, unitDirectory, quadletDirectory }: AgentContext): Promise<string[]> {
+  const lines: string[] = [];
+  for (const root of [places.state, unitDirectory, quadletDirectory]) {
+    for (const name of await readdir(root, { recursive: true }).catch(() => [])) {
+      if (root === places.state && /^oci(\/|$)/.test(name)) continue;
+      lines.push(`${relative(places.state, join(root, name))} ${await describeEntry(join(root, name))}`);
+    }
+  }
+  return lines.sort();
+}
