@@ -178,7 +178,7 @@ async function pushImage(authority: string, bytes: number): Promise<string> {
   const reference = `http://${authority}/bench:${bytes}`;
   const { install } = openWritable(parseReference(reference));
   const layer = {
-    mediaType: mediaTypes.tarLayer,
+    mediaType: `${mediaTypes.tarLayer}+gzip`,
     digest: digestFromHex(createHash("sha256").update(content).digest("hex")),
     size: bytes,
   };
@@ -247,6 +247,7 @@ async function fetching(bench: Bench): Promise<Subject> {
           "skopeo",
           "copy",
           "--quiet",
+          "--preserve-digests",
           "--src-tls-verify=false",
           `docker://${name}`,
           "oci:/machine/by-skopeo:x",

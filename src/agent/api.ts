@@ -1,7 +1,6 @@
 // The socket API, version 1: HTTP/JSON over Unix sockets, so that curl --unix-socket is a client too. This file
 // is the contract that server.ts and client.ts share.
-import * as z from "zod";
-import { catalogue, exitCodes } from "../errors/catalogue.ts";
+import { exitCodes } from "../errors/catalogue.ts";
 import { type ErrorDocument, isErrorCode, MosError } from "../errors/mos-error.ts";
 import type { ProgressEvent } from "./progress.ts";
 import type { UpdateResult } from "./update.ts";
@@ -16,15 +15,6 @@ export type SocketName = keyof typeof socketPaths;
 
 /** Largest request body, bytes. */
 export const maxRequestBytes = 128 * 1024;
-
-const referenceSchema = z.string().min(1).max(4096);
-
-export const updateRequestSchema = z.strictObject({ reference: referenceSchema });
-
-export const verifyRequestSchema = z.strictObject({
-  reference: referenceSchema,
-  level: z.enum(["signature", "images", "content"]),
-});
 
 /** Server-sent events of a running update. */
 export type UpdateEvent =
@@ -56,23 +46,21 @@ export function httpStatusOf(error: MosError): number {
   }
 }
 
-const errorSchema = z.object({
-  code: z.string().refine(isErrorCode),
-  message: z.string(),
-  about: z.string().optional(),
-  hint: z.string(),
-  problems: z.array(z.string()).optional(),
-});
+function textsOf(value: unknown): readonly string[] | undefined {
+  return Array.isArray(value) && value.every((item) => typeof item === "string") ? value : undefined;
+}
 
-/** The error of a document that the agent sent; an unknown code counts as the agent's own failure. */
+/** The error of a document that the agent sent; what is not of its form is the agent's own failure. */
 export function readErrorDocument(document: unknown): MosError {
-  const parsed = errorSchema.safeParse(document);
-  if (!parsed.success)
+  const fields: { [key: string]: unknown } = { ...(typeof document === "object" ? document : null) };
+  const { code, message, about, hint } = fields;
+  if (typeof code !== "string" || !isErrorCode(code) || typeof message !== "string") {
     return new MosError("agent-failed", "mosd answered with an error that mosctl does not know");
-  const { code, message, about, hint, problems } = parsed.data;
-  return new MosError(code in catalogue ? code : "agent-failed", message, {
-    hint,
-    ...(about === undefined ? {} : { about }),
+  }
+  const problems = textsOf(fields["problems"]);
+  return new MosError(code, message, {
+    ...(typeof hint === "string" ? { hint } : {}),
+    ...(typeof about === "string" ? { about } : {}),
     ...(problems === undefined ? {} : { problems }),
   });
 }

@@ -4,15 +4,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
 import { mosVersion } from "../system/version.ts";
-import {
-  formatEvent,
-  httpStatusOf,
-  maxRequestBytes,
-  type SocketName,
-  type UpdateEvent,
-  updateRequestSchema,
-  verifyRequestSchema,
-} from "./api.ts";
+import { formatEvent, httpStatusOf, maxRequestBytes, type SocketName, type UpdateEvent } from "./api.ts";
+import { updateRequestSchema, verifyRequestSchema } from "./api-requests.ts";
 import type { AgentContext } from "./context.ts";
 import { status } from "./status.ts";
 

@@ -47,7 +47,11 @@ async function manifestWith(
 ): Promise<FetchedManifest | undefined> {
   try {
     const fetched = await install.manifest(tag);
-    return readInstallArtifact(fetched, `${install.name}:${tag}`).digest === content ? fetched : undefined;
+    const layer = readInstallArtifact(fetched, `${install.name}:${tag}`);
+    if (layer.digest !== content) return undefined;
+    // Named is not yet there: a registry may have lost it.
+    await install.smallBlob(layer, limits.installManifest);
+    return fetched;
   } catch (error) {
     const replaceable = ["not-found", "artifact-type-wrong", "document-invalid", "too-large"];
     if (error instanceof MosError && replaceable.includes(error.code)) return undefined;

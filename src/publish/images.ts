@@ -57,14 +57,7 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
     target.service_type === "container" &&
     (target.image?.entrypoint.length ?? 0) + (target.image?.cmd.length ?? 0) === 0
   ) {
-    throw new MosError(
-      "source-invalid",
-      `${target.service_name} is a container from a rootfs: source, but nothing says what to run`,
-      {
-        about: target.source,
-        hint: "Add to the target:  image: { entrypoint: [/usr/bin/PROGRAM] }",
-      },
-    );
+    throw nothingToRun(target, "Add to the target:  image: { entrypoint: [/usr/bin/PROGRAM] }");
   }
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
   const image = buildImage(
@@ -83,6 +76,11 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
       },
     ],
   };
+}
+
+function nothingToRun(target: ImportTarget, hint: string): MosError {
+  const message = `${target.service_name} is a container, but its image does not say what to run`;
+  return new MosError("source-invalid", message, { about: target.source, hint });
 }
 
 async function kindOfRoot(target: ImportTarget, path: string): Promise<"directory" | "tar"> {
@@ -133,10 +131,22 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
   );
   const fetched = await repository.manifest(reference.reference);
   const image = parseManifest(fetched.bytes, target.source);
-  parseConfig(await repository.smallBlob(image.config, limits.config), `configuration of ${target.source}`);
+  const { config } = parseConfig(
+    await repository.smallBlob(image.config, limits.config),
+    `configuration of ${target.source}`,
+  );
+  if (image.layers.length === 0) {
+    throw new MosError("layer-unsupported", `the image of ${target.service_name} has no layers`, {
+      about: target.source,
+    });
+  }
   for (const layer of image.layers) {
     checkLayerKind(layer);
     rootHashOf(layer);
+  }
+  const words = (config?.Entrypoint?.length ?? 0) + (config?.Cmd?.length ?? 0);
+  if (target.service_type === "container" && words === 0) {
+    throw nothingToRun(target, "Build the image with an entrypoint, or make the target fs-only.");
   }
   return {
     digest: fetched.digest,
@@ -156,7 +166,7 @@ export async function sendImage(image: PreparedImage, to: WritableRepository): P
     if ((await to.putBlob(descriptor, open)) === "sent") sent += descriptor.size;
   }
   // The published system finds images by a tag that is the hex of their digest.
-  const tag = image.digest.slice("sha256:".length);
-  if (!(await to.hasManifest(tag))) await to.putManifest(image.manifest, mediaTypes.manifest, tag);
+  // It may be there and stand for something else, so it is not asked for but set.
+  await to.putManifest(image.manifest, mediaTypes.manifest, image.digest.slice("sha256:".length));
   return sent;
 }

@@ -7,7 +7,7 @@ import { type LayerFormat, layerFormats } from "../../layers/pack.ts";
 import { parseManifestYaml } from "../../manifest/manifest-yaml.ts";
 import type { ImportManifest } from "../../manifest/schema.ts";
 import { openWritable } from "../../oci/open.ts";
-import { parseDestination } from "../../oci/reference.ts";
+import { parseDestination, parseReference } from "../../oci/reference.ts";
 import type { Destination, Published } from "../../publish/publish.ts";
 import { formatBytes } from "../../system/quantity.ts";
 import { keysetsDirectory, openProject } from "../../trust/keyset.ts";
@@ -97,12 +97,10 @@ function placesOf({ repo, name, dest }: PublishFlags): Place[] {
     if (directory === undefined) {
       throw new MosError("usage", `cannot publish to ${dest}: a destination on disk is oci:DIR`);
     }
-    const tag = name === undefined ? "latest" : name.slice(name.lastIndexOf(":") + 1);
-    const path = resolve(directory);
-    places.push({
-      destination: { ...openWritable({ kind: "oci", directory: path, reference: tag }), tag },
-      shown: `oci:${path}:${tag}`,
-    });
+    const shown = `oci:${resolve(directory)}:${tagOf(name)}`;
+    // Read back as a device will: what it could not name is not published.
+    const reference = parseReference(shown);
+    places.push({ destination: { ...openWritable(reference), tag: reference.reference }, shown });
   }
   if (places.length === 0) {
     throw new MosError(
@@ -111,6 +109,14 @@ function placesOf({ repo, name, dest }: PublishFlags): Place[] {
     );
   }
   return places;
+}
+
+/** The tag of `PATH:TAG`; a layout needs no path, because it holds the manifests of one place. */
+function tagOf(name: string | undefined): string {
+  if (name === undefined) return "latest";
+  const colon = name.lastIndexOf(":");
+  if (colon < 0) throw new MosError("usage", `cannot publish as ${name}: the tag is missing, write PATH:TAG`);
+  return name.slice(colon + 1);
 }
 
 /** The time in the artifacts: given, or SOURCE_DATE_EPOCH (reproducible-builds.org), or now. */

@@ -1,0 +1,11 @@
+// The bodies of requests, checked at the door. Apart from api.ts, because a client needs none of it at its start.
+import * as z from "zod";
+
+const referenceSchema = z.string().min(1).max(4096);
+
+export const updateRequestSchema = z.strictObject({ reference: referenceSchema });
+
+export const verifyRequestSchema = z.strictObject({
+  reference: referenceSchema,
+  level: z.enum(["signature", "images", "content"]),
+});
