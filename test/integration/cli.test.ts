@@ -240,8 +240,8 @@ before="$(find /var/lib/mos -type f -o -type l | sort | xargs ls -l --time-style
 mosctl update oci:layout:none --json
 mosctl update 127.0.0.1:1/web:1.0.0 --json
 mosctl update 'oci:layout' --json
-(sleep 60 <&- & flock 9; exec sleep 60) 9<>/run/mos/lock & holder=$!
-until ! flock --nonblock /run/mos/lock true; do :; done
+flock --no-fork /run/mos/lock sleep 60 & holder=$!
+while flock --nonblock /run/mos/lock true; do sleep 0.05; done
 mosctl update oci:layout:1.0.0 --json
 kill $holder
 [ "$before" = "$(find /var/lib/mos -type f -o -type l | sort | xargs ls -l --time-style=full-iso)" ]
