@@ -20,7 +20,7 @@ import { addKeyset, addProject, openProject } from "../src/trust/keyset.ts";
 import { verifySignedManifest } from "../src/trust/manifest-signature.ts";
 import { startRegistry } from "../test/integration/registry-fixture.ts";
 import { buildExecutable } from "../tools/build.ts";
-import { toolsRoot } from "../tools/roots.ts";
+import { registryRoot, toolsRoot } from "../tools/roots.ts";
 import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
@@ -49,7 +49,7 @@ const ratio = (a: Figure, b: Figure): string => (a.median / b.median).toFixed(2)
 /** A command of the tools root, with the work directory at /machine there. */
 function inTools({ tools, work }: Bench, ...argv: string[]): string[] {
   const script =
-    'mount --bind "$2" "$1/machine" && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/tmp" && t=$1 && shift 2 && exec chroot "$t" "$@"';
+    'mount --bind "$1" "$1" && mount --bind "$2" "$1/machine" && mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/tmp" && mount -t tmpfs tmpfs "$1/run" && mount -t sysfs sys "$1/sys" && t=$1 && shift 2 && exec chroot "$t" "$@"';
   return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", tools, work, ...argv];
 }
 
@@ -360,6 +360,87 @@ async function verification(bench: Bench): Promise<Subject> {
   };
 }
 
+/** From a registry to a tree that can be read: Debian's docker-registry and what it needs, 51 MB of files. */
+async function readableTree(bench: Bench): Promise<Subject> {
+  const registry = await startRegistry();
+  try {
+    const root = await registryRoot();
+    const yaml = `version: 1\nproduct: bench\ntargets:\n  - {service_name: tree, source: "rootfs:${root}", version: "1", service_type: fs-only}\n`;
+    const project = await openProject(join(bench.work, "keys"), "bench:zot");
+    const opened = openWritable(parseReference(`http://${registry.authority}/machine/install:1`));
+    const { targets } = await publish({
+      manifest: parseManifestYaml(yaml, "tree.yaml"),
+      baseDirectory: bench.work,
+      project,
+      destination: { ...opened, tag: "1" },
+      format: "squashfs",
+      created: "2026-01-01T00:00:00Z",
+      onStep: () => undefined,
+    });
+    const layout = join(bench.work, "plain");
+    await run("umoci", ["init", "--layout", layout]);
+    await run("umoci", ["new", "--image", `${layout}:x`]);
+    await run("umoci", ["insert", "--image", `${layout}:x`, root, "/"]);
+    const plain = `${registry.authority}/plain:1`;
+    await run("skopeo", [
+      "copy",
+      "--quiet",
+      "--dest-tls-verify=false",
+      `oci:${layout}:x`,
+      `docker://${plain}`,
+    ]);
+    const hex = (targets[0]?.digest ?? "").slice("sha256:".length);
+    const tree = join(bench.work, "tree");
+    const script = `"$1" "$2" fetch "$3" "$4" && mkdir -p "$5" && for blob in "$4"/blobs/sha256/*; do mount -o ro,loop -t squashfs "$blob" "$5" 2>/dev/null && break; done && test -x "$5/usr/bin/docker-registry"`;
+    const reference = `http://${registry.authority}/mos:${hex}`;
+    const mine = [
+      "unshare",
+      "--mount",
+      "sh",
+      "-c",
+      script,
+      "sh",
+      node,
+      bench.children,
+      reference,
+      join(tree, "oci"),
+      join(tree, "root"),
+    ];
+    const clean = (name: string) => async () =>
+      await rm(join(bench.work, name), { recursive: true, force: true });
+    const storage = [
+      "--root",
+      "/machine/podman/root",
+      "--runroot",
+      "/machine/podman/run",
+      "--storage-driver",
+      "overlay",
+    ];
+    const timings = await timeInTurn(
+      {
+        "mos (fetch, verify, store) and mount": { argv: mine, prepare: clean("tree") },
+        "podman pull (overlay, gzip tar)": {
+          argv: inTools(bench, "podman", ...storage, "pull", "--quiet", "--tls-verify=false", plain),
+          prepare: clean("podman"),
+        },
+      },
+      5,
+    );
+    const rows = (Object.entries(timings) as [string, Timing][]).map(([side, { wall, cpu }]) => [
+      side,
+      ms(wall),
+      ms(cpu),
+    ]);
+    return {
+      title: "Registry to readable tree (51 MB of files; squashfs mounted without dm-verity)",
+      headings: ["client", "wall ms", "CPU ms"],
+      rows,
+    };
+  } finally {
+    await registry.stop();
+  }
+}
+
 function show({ title, headings, rows }: Subject): string {
   const widths = headings.map((heading, i) =>
     Math.max(heading.length, ...rows.map((row) => row[i]?.length ?? 0)),
@@ -397,6 +478,7 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       ["boot", bootAgent],
       ["verification", verification],
       ["fetching", fetching],
+      ["readable tree", readableTree],
     ] as const) {
       say(`measuring: ${name}`);
       const result = await measure(subject);

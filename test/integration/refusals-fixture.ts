@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { expect } from "vitest";
 import type { AgentContext } from "../../src/agent/context.ts";
 import type { MosError } from "../../src/errors/mos-error.ts";
+import { listGenerations } from "../../src/generation/generations.ts";
 import { packLayer } from "../../src/layers/pack.ts";
 import { encodeInstallManifest } from "../../src/manifest/install-json.ts";
 import type { InstallManifest } from "../../src/manifest/schema.ts";
@@ -173,4 +174,14 @@ export function flipped(bytes: Uint8Array, at = bytes.length >> 1): Buffer {
   const changed = Buffer.from(bytes);
   changed.writeUInt8(changed.readUInt8(at) ^ 1, at);
   return changed;
+}
+
+/** A device that runs something refuses the parts, and so does one to which nothing was applied. */
+export async function expectPartsRefused(signers: Signers, parts: Parts, code: string): Promise<MosError> {
+  const { reference } = await published(parts);
+  const running = await runningDevice(signers, parts.image);
+  const error = await expectRefused(running, reference, code);
+  expect(await listGenerations(running.places)).toEqual([1]);
+  await expectRefused(await newDevice(signers), reference, code);
+  return error;
 }

@@ -1,15 +1,16 @@
 // What a device refuses of a registry that is broken, lies, or never comes to an end (attacks A09, A12, A13, A17):
 // a real update against a server that serves a good set but for one thing, and nothing changed on the device.
-import { readFile, rm } from "node:fs/promises";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import { rm } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { listGenerations } from "../../src/generation/generations.ts";
-import { type Digest, hexOf, isDigest } from "../../src/oci/digest.ts";
+import type { Digest } from "../../src/oci/digest.ts";
 import { Layout } from "../../src/oci/layout.ts";
 import { mediaTypes } from "../../src/oci/model.ts";
 import { serve } from "./bad-registry.ts";
 import { updateError } from "./device-fixture.ts";
+import { at, endless, send, sendIndex, serveParts, type Tamper } from "./layout-server.ts";
 import {
   expectRefused,
   goodParts,
@@ -19,7 +20,6 @@ import {
   makeSigners,
   type Parts,
   packImage,
-  published,
   referrerOf,
   runningDevice,
   type Signers,
@@ -43,48 +43,6 @@ beforeAll(async () => {
   good = goodParts(signers, image);
 });
 afterAll(() => rm(work, { recursive: true, force: true }));
-
-/** Answers a request itself, or returns false. */
-type Tamper = (request: IncomingMessage, response: ServerResponse) => boolean;
-
-/** A registry that serves a layout under any repository name. */
-async function serveParts(parts: Parts, tamper: Tamper = () => false): Promise<string> {
-  const { directory } = await published(parts);
-  const layout = await Layout.open(directory);
-  const answer = async (path: string, response: ServerResponse) => {
-    const [, kind, name = ""] = /\/(manifests|blobs|referrers)\/([^/?]+)$/.exec(path) ?? [];
-    if (kind === "referrers") return sendIndex(response, await layout.referrers(name as Digest));
-    if (kind === "manifests") {
-      const { bytes, mediaType, digest } = await layout.manifest(name);
-      return send(response, bytes, { "Content-Type": mediaType, "Docker-Content-Digest": digest });
-    }
-    if (!isDigest(name)) throw new Error("no such path");
-    send(response, await readFile(join(directory, "blobs/sha256", hexOf(name))));
-  };
-  const { authority } = await serve((request, response) => {
-    if (tamper(request, response)) return;
-    answer(request.url ?? "", response).catch(() => response.writeHead(404).end());
-  });
-  return `${authority}/machine/install:1.0.0`;
-}
-
-function send(response: ServerResponse, bytes: Uint8Array, headers: Record<string, string> = {}): void {
-  response.writeHead(200, { "Content-Length": bytes.length, ...headers }).end(bytes);
-}
-
-function sendIndex(response: ServerResponse, manifests: unknown): void {
-  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.index, manifests }));
-  send(response, index, { "Content-Type": mediaTypes.index });
-}
-
-/** Tampers with what is asked for by a path that ends so. */
-function at(end: () => string, answer: (response: ServerResponse) => void): Tamper {
-  return (request, response) => {
-    if (!(request.url ?? "").endsWith(end())) return false;
-    answer(response);
-    return true;
-  };
-}
 
 const layerPath = () => image.layer.descriptor.digest;
 const configPath = () => image.config.descriptor.digest;
@@ -168,15 +126,6 @@ describe("other sizes than were declared", () => {
     await expectTamperRefused(tamper, "too-large");
   });
 });
-
-/** Sends bytes for as long as somebody takes them. */
-function endless(response: ServerResponse): void {
-  const more = () => {
-    while (!response.destroyed && response.write(Buffer.alloc(65_536, "x")));
-  };
-  response.on("drain", more);
-  more();
-}
 
 describe("a registry that is not there, or not well", () => {
   test("nothing listens", async () => {

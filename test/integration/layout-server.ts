@@ -1,0 +1,64 @@
+// A registry that serves a published manifest as it is, but for the requests that a test answers in its place.
+import { readFile } from "node:fs/promises";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { join } from "node:path";
+import { type Digest, hexOf, isDigest } from "../../src/oci/digest.ts";
+import { Layout } from "../../src/oci/layout.ts";
+import { mediaTypes } from "../../src/oci/model.ts";
+import { serve } from "./bad-registry.ts";
+import { type Parts, published } from "./refusals-fixture.ts";
+
+/** Answers a request itself, or returns false. */
+export type Tamper = (request: IncomingMessage, response: ServerResponse) => boolean;
+
+/** A registry that serves a layout under any repository name. */
+export async function serveParts(parts: Parts, tamper: Tamper = () => false): Promise<string> {
+  const { directory } = await published(parts);
+  const layout = await Layout.open(directory);
+  const answer = async (path: string, response: ServerResponse) => {
+    const [, kind, name = ""] = /\/(manifests|blobs|referrers)\/([^/?]+)$/.exec(path) ?? [];
+    if (kind === "referrers") return sendIndex(response, await layout.referrers(name as Digest));
+    if (kind === "manifests") {
+      const { bytes, mediaType, digest } = await layout.manifest(name);
+      return send(response, bytes, { "Content-Type": mediaType, "Docker-Content-Digest": digest });
+    }
+    if (!isDigest(name)) throw new Error("no such path");
+    send(response, await readFile(join(directory, "blobs/sha256", hexOf(name))));
+  };
+  const { authority } = await serve((request, response) => {
+    if (tamper(request, response)) return;
+    answer(request.url ?? "", response).catch(() => response.writeHead(404).end());
+  });
+  return `${authority}/machine/install:1.0.0`;
+}
+
+export function send(
+  response: ServerResponse,
+  bytes: Uint8Array,
+  headers: Record<string, string> = {},
+): void {
+  response.writeHead(200, { "Content-Length": bytes.length, ...headers }).end(bytes);
+}
+
+export function sendIndex(response: ServerResponse, manifests: unknown): void {
+  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.index, manifests }));
+  send(response, index, { "Content-Type": mediaTypes.index });
+}
+
+/** Tampers with what is asked for by a path that ends so. */
+export function at(end: () => string, answer: (response: ServerResponse) => void): Tamper {
+  return (request, response) => {
+    if (!(request.url ?? "").endsWith(end())) return false;
+    answer(response);
+    return true;
+  };
+}
+
+/** Sends bytes for as long as somebody takes them. */
+export function endless(response: ServerResponse): void {
+  const more = () => {
+    while (!response.destroyed && response.write(Buffer.alloc(65_536, "x")));
+  };
+  response.on("drain", more);
+  more();
+}
