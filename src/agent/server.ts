@@ -47,6 +47,8 @@ export function createApiServer(
       headersTimeout: limits.headersTimeoutMs,
       requestTimeout: limits.requestTimeoutMs,
       keepAliveTimeout: 1_000,
+      // Node looks at its time limits every 30 s unless told otherwise.
+      connectionsCheckingInterval: 1_000,
     },
     (request, response) => {
       onActivity(1);
