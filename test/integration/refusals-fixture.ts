@@ -176,10 +176,18 @@ export function flipped(bytes: Uint8Array, at = bytes.length >> 1): Buffer {
   return changed;
 }
 
-/** A device that runs something refuses the parts, and so does one to which nothing was applied. */
-export async function expectPartsRefused(signers: Signers, parts: Parts, code: string): Promise<MosError> {
+/**
+ * A device that runs something refuses the parts, and so does one to which nothing was applied.
+ * @param sound what the first one runs
+ */
+export async function expectPartsRefused(
+  signers: Signers,
+  sound: Image,
+  parts: Parts,
+  code: string,
+): Promise<MosError> {
   const { reference } = await published(parts);
-  const running = await runningDevice(signers, parts.image);
+  const running = await runningDevice(signers, sound);
   const error = await expectRefused(running, reference, code);
   expect(await listGenerations(running.places)).toEqual([1]);
   await expectRefused(await newDevice(signers), reference, code);

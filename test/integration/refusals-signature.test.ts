@@ -49,6 +49,7 @@ describe("a signature that does not count", () => {
     const other = await make({ issuer: signers.ca });
     await expectPartsRefused(
       signers,
+      image,
       { ...good, signatures: [signWith(other, good.installJson)] },
       "signature-invalid",
     );
@@ -58,6 +59,7 @@ describe("a signature that does not count", () => {
     const before = installManifest(image, { product: "before" });
     await expectPartsRefused(
       signers,
+      image,
       { ...good, signatures: [signWith(signers.project, before)] },
       "signature-invalid",
     );
@@ -65,43 +67,43 @@ describe("a signature that does not count", () => {
 
   test("by an expired certificate", async () => {
     const expired = await make({ issuer: signers.ca, notAfter: "2021-01-01" });
-    await expectPartsRefused(signers, by(expired), "certificate-expired");
+    await expectPartsRefused(signers, image, by(expired), "certificate-expired");
   });
 
   test("by a certificate of the future", async () => {
     const future = await make({ issuer: signers.ca, notBefore: "2039-01-01" });
-    await expectPartsRefused(signers, by(future), "certificate-not-yet-valid");
+    await expectPartsRefused(signers, image, by(future), "certificate-not-yet-valid");
   });
 
   test("through an intermediate that is no CA", async () => {
     const middle = await make({ issuer: signers.ca, subject: "CN=Middle" });
     const leaf = await make({ issuer: middle });
-    await expectPartsRefused(signers, by(leaf, middle), "chain-not-ca");
+    await expectPartsRefused(signers, image, by(leaf, middle), "chain-not-ca");
   });
 
   test("under another CA of the same name", async () => {
     const ca = await make({ ca: true });
     const leaf = await make({ issuer: ca });
-    await expectPartsRefused(signers, by(leaf), "chain-untrusted");
-    await expectPartsRefused(signers, by(leaf, ca), "chain-untrusted");
+    await expectPartsRefused(signers, image, by(leaf), "chain-untrusted");
+    await expectPartsRefused(signers, image, by(leaf, ca), "chain-untrusted");
   });
 
   test("by the CA itself", async () => {
-    await expectPartsRefused(signers, by(signers.ca), "chain-constraint");
+    await expectPartsRefused(signers, image, by(signers.ca), "chain-constraint");
   });
 
   test("by a certificate that signs itself", async () => {
-    await expectPartsRefused(signers, by(await make({})), "chain-untrusted");
+    await expectPartsRefused(signers, image, by(await make({})), "chain-untrusted");
   });
 });
 
 describe("what is attached", () => {
   test("no signature", async () => {
-    await expectPartsRefused(signers, { ...good, signatures: [] }, "signature-missing");
+    await expectPartsRefused(signers, image, { ...good, signatures: [] }, "signature-missing");
   });
 
   test("no certificate", async () => {
-    await expectPartsRefused(signers, { ...good, certificates: [] }, "certificate-missing");
+    await expectPartsRefused(signers, image, { ...good, certificates: [] }, "certificate-missing");
   });
 
   test("a signature that belongs to another manifest", async () => {
@@ -109,6 +111,7 @@ describe("what is attached", () => {
     const stranger = referrerOf("signature", good.signatures[0] ?? Buffer.of(), other);
     await expectPartsRefused(
       signers,
+      image,
       { ...good, signatures: [], strangers: [stranger] },
       "signature-missing",
     );
@@ -133,6 +136,7 @@ describe("what is attached", () => {
     const other = await make({ issuer: signers.ca });
     const error = await expectPartsRefused(
       signers,
+      image,
       {
         ...good,
         certificates: [Buffer.from("garbage"), ...good.certificates],

@@ -109,7 +109,7 @@ describe("one bit flipped, and every digest made right again", () => {
   };
   test.each(Object.keys(changes))("%s", async (name) => {
     const [code, change] = changes[name] ?? ["", () => good];
-    await expectPartsRefused(signers, change(), code);
+    await expectPartsRefused(signers, image, change(), code);
   });
 
   test("anywhere in the certificate", async () => {
@@ -183,7 +183,7 @@ describe("what is under the tag", () => {
 
   test("an image that says nothing to run", async () => {
     const idle = imageOf(image.layer.descriptor, image.layer.bytes, []);
-    await expectPartsRefused(signers, goodParts(signers, idle), "image-unusable");
+    await expectPartsRefused(signers, image, goodParts(signers, idle), "image-unusable");
   });
 });
 
