@@ -1,13 +1,14 @@
 // Fetching a large body without a copy and without garbage: the kernel writes into two buffers that are used in
 // turn. node:http copies each piece into memory of its own, which costs more CPU than the hash of a layer allows
 // and grows the process by the garbage of it. Only the plainest answer is taken (http-head.ts): 200 or 206 with a
-// Content-Length. For any other the caller asks again in the ordinary way.
+// Content-Length; where a redirect or a 401 points is for the caller. For any other it asks in the ordinary way.
 import { connect, type OnReadOpts, type Socket } from "node:net";
 import { MosError } from "../errors/mos-error.ts";
 import { connectionError } from "./connection-error.ts";
 import { brokenConnection, type RequestAbout, tooSlow } from "./http-body.ts";
 import { endOfHead, type HttpHead, parseHead, plainLength } from "./http-head.ts";
 import { Pace } from "./pace.ts";
+import { isRedirect } from "./redirect.ts";
 
 /** Bytes of each of the two buffers: large enough that nothing but the bytes themselves costs time. */
 const bufferBytes = 512 * 1024;
@@ -19,11 +20,20 @@ export interface DirectRequest {
   readonly ca: string | undefined;
 }
 
-/** A body of known length; it must be read or abandoned. */
-export interface DirectAnswer {
+interface Head {
   readonly status: number;
   readonly url: URL;
   header(name: string): string | undefined;
+}
+
+/** An answer that says where else to ask, or as whom. Its body is not read, and its connection is closed. */
+interface DirectSignpost extends Head {
+  readonly kind: "signpost";
+}
+
+/** A body of known length; it must be read or abandoned. */
+export interface DirectAnswer extends Head {
+  readonly kind: "body";
   /**
    * The pieces of the body; each is valid only until the next one is asked for.
    * @throws MosError `registry-timeout`, `registry-unreachable`
@@ -240,15 +250,19 @@ async function* receiveBody(
   }
 }
 
+function headOf({ status, headers }: HttpHead, url: URL): Head {
+  return { status, url, header: (name) => headers.get(name) };
+}
+
 /**
  * Sends a GET over a connection of its own.
- * @returns undefined when the answer is anything but a 200 or 206 with a Content-Length
+ * @returns undefined when the answer is anything but a redirect, a 401, or a 200 or 206 with a Content-Length
  * @throws MosError `registry-unreachable`, `registry-timeout`
  */
 export async function directGet(
   request: DirectRequest,
   about: RequestAbout,
-): Promise<DirectAnswer | undefined> {
+): Promise<DirectAnswer | DirectSignpost | undefined> {
   const inbox = new Inbox();
   const socket = await open(request, inbox);
   const abandon = (): void => {
@@ -261,20 +275,20 @@ export async function directGet(
     await ready(socket, request.url.protocol === "https:", about);
     socket.write(requestText(request), "latin1");
     const found = await receiveHead(inbox, about);
+    const answer = found === undefined ? undefined : headOf(found.head, request.url);
+    if (answer !== undefined && (isRedirect(answer.status) || answer.status === 401)) {
+      abandon();
+      return { kind: "signpost", ...answer };
+    }
     const length = found === undefined ? undefined : plainLength(found.head);
-    if (found === undefined || length === undefined || ![200, 206].includes(found.head.status)) {
+    const isBody = answer?.status === 200 || answer?.status === 206;
+    if (found === undefined || length === undefined || !isBody) {
       abandon();
       return undefined;
     }
-    const { head } = found;
     inbox.expected = found.length + length;
-    return {
-      status: head.status,
-      url: request.url,
-      header: (name) => head.headers.get(name),
-      pieces: () => receiveBody(socket, inbox, found.length, about),
-      abandon,
-    };
+    const pieces = () => receiveBody(socket, inbox, found.length, about);
+    return { kind: "body", ...answer, pieces, abandon };
   } catch (error) {
     abandon();
     throw connectionError(error, about.doing, about.host);

@@ -7,6 +7,7 @@ import { MosError } from "../errors/mos-error.ts";
 import { connectionError } from "./connection-error.ts";
 import { type OutgoingBody, type RequestAbout, receive, receiveAll, send } from "./http-body.ts";
 import { defaultLimits, type RegistryLimits } from "./limits.ts";
+import { isRedirect, nextHop } from "./redirect.ts";
 
 export interface HttpRequest {
   readonly method: "GET" | "HEAD" | "POST" | "PUT";
@@ -85,8 +86,6 @@ export class HttpResponse {
   }
 }
 
-const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
-
 /** Makes requests and keeps connections. */
 export class HttpClient {
   readonly limits: RegistryLimits;
@@ -106,26 +105,14 @@ export class HttpClient {
    * @throws MosError `registry-unreachable`, `registry-timeout`, `registry-invalid`
    */
   async exchange(request: HttpRequest): Promise<HttpResponse> {
+    const start = { doing: request.doing, host: request.url.host, limits: this.limits };
     let current = request;
-    for (let redirects = 0; ; redirects++) {
+    for (let followed = 0; ; followed++) {
       const response = await this.exchangeOnce(current);
       const canFollow = request.method === "GET" || request.method === "HEAD";
-      if (!canFollow || !redirectStatuses.has(response.status)) return response;
+      if (!canFollow || !isRedirect(response.status)) return response;
       await response.discard();
-      if (redirects === this.limits.redirects) {
-        throw new MosError(
-          "registry-invalid",
-          `${request.doing}: ${request.url.host} redirects more than ${this.limits.redirects} times`,
-          { about: request.url.host },
-        );
-      }
-      const url = resolveLocation(response, request.doing);
-      const isSameOrigin = url.origin === current.url.origin;
-      current = {
-        ...current,
-        url,
-        authorization: isSameOrigin ? current.authorization : undefined,
-      };
+      current = { ...current, ...nextHop(response, current, followed, start) };
     }
   }
 
@@ -247,26 +234,4 @@ async function makeHttpsAgent(ca: string | undefined): Promise<HttpsAgent> {
   ]);
   const authorities = trustedAuthorities(ca);
   return new Agent({ keepAlive: true, ...(authorities === undefined ? {} : { ca: authorities }) });
-}
-
-/**
- * The Location of a redirect or an upload.
- * @throws MosError `registry-invalid` when it is missing, malformed, with credentials, or leads away from https
- */
-export function resolveLocation(response: HttpResponse, doing: string): URL {
-  const location = response.header("location");
-  const refuse = (why: string): never => {
-    throw new MosError("registry-invalid", `${doing}: ${response.url.host} ${why}`, {
-      about: response.url.host,
-    });
-  };
-  if (location === undefined) return refuse(`answered ${response.status} without saying where to go`);
-  const url = URL.parse(location, response.url);
-  if (url === null) return refuse("names a place that is no URL");
-  if (url.protocol !== "https:" && url.protocol !== "http:") return refuse(`leads to ${url.protocol}`);
-  if (url.protocol === "http:" && response.url.protocol === "https:") {
-    return refuse("leads from https to plain http, which is refused");
-  }
-  if (url.username !== "" || url.password !== "") return refuse("puts credentials into a URL");
-  return url;
 }

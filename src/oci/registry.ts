@@ -3,9 +3,10 @@
 import { MosError } from "../errors/mos-error.ts";
 import { fetchBlob } from "./blob-fetch.ts";
 import { type Digest, digestOf, isDigest } from "./digest.ts";
-import { type HttpResponse, resolveLocation } from "./http.ts";
+import type { HttpResponse } from "./http.ts";
 import { type Descriptor, limits, mediaTypes, parseIndex } from "./model.ts";
 import { chooseForPlatform } from "./platform.ts";
+import { resolveLocation } from "./redirect.ts";
 import { addReferrer, referrerDescriptor, referrersTag, subjectOf } from "./referrers-tag.ts";
 import { contentType, manifestType, nextPage } from "./registry-headers.ts";
 import type { RegistryRequest, Session } from "./session.ts";

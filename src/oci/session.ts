@@ -4,6 +4,7 @@ import { authorize, unauthorized } from "./auth.ts";
 import { credentialFiles, findCredential } from "./credentials.ts";
 import { type DirectAnswer, directGet } from "./direct-get.ts";
 import { HttpClient, type HttpOptions, type HttpRequest, type HttpResponse } from "./http.ts";
+import { type Hop, isRedirect, nextHop } from "./redirect.ts";
 import type { Scheme } from "./reference.ts";
 import { refusal } from "./registry-answer.ts";
 
@@ -56,53 +57,70 @@ export class Session {
     const url = new URL(request.to, this.base);
     // The place of an upload may be another machine's: the registry's credentials are not for it.
     if (url.origin !== this.base.origin) return await this.send(request, url, undefined);
-    const key = `${request.access} ${request.repository}`;
-    const known = this.authorizations.get(key);
-    const first = await this.send(request, url, known);
+    const first = await this.send(request, url, this.authorizations.get(keyOf(request)));
     // After a redirect to elsewhere it is not this registry that asks: it gets nothing.
     if (first.status !== 401 || first.url.origin !== this.base.origin) return first;
     await first.discard();
-    const credential = await findCredential(this.files, this.authority, request.repository);
-    const authorization = await authorize(this.http, first.header("www-authenticate"), credential, {
-      scheme: this.base.protocol === "https:" ? "https" : "http",
-      authority: this.authority,
-      scope: `repository:${request.repository}:${request.access === "push" ? "pull,push" : "pull"}`,
-      doing: request.doing,
-    });
+    const { authorization, hasCredential } = await this.answerChallenge(
+      request,
+      first.header("www-authenticate"),
+    );
     const second = await this.send(request, url, authorization);
     if (second.status === 401) {
       await second.discard();
       throw unauthorized(
         { doing: request.doing, authority: this.authority },
-        credential === undefined ? "wants credentials" : "does not accept the credentials",
+        hasCredential ? "does not accept the credentials" : "wants credentials",
       );
     }
-    this.authorizations.set(key, authorization);
+    this.authorizations.set(keyOf(request), authorization);
     return second;
   }
 
   /**
-   * Sends a GET for a large body over a connection of its own. Undefined when the answer is not of the plainest
-   * kind (direct-get.ts): then `request` is the way, also to get credentials.
-   * @throws MosError `registry-unreachable`, `registry-timeout`
+   * Sends a GET for a large body over a connection of its own, with redirects and credentials as `request` has them.
+   * Undefined when the answer is not of the plainest kind (direct-get.ts): then `request` is the way.
+   * @throws MosError as `request`
    */
-  async direct({
-    to,
-    access,
-    repository,
-    doing,
-    headers,
-  }: RegistryRequest): Promise<DirectAnswer | undefined> {
-    const url = new URL(to, this.base);
-    const authorization = this.authorizations.get(`${access} ${repository}`);
-    return await directGet(
-      {
-        url,
-        headers: { ...headers, ...(authorization === undefined ? {} : { Authorization: authorization }) },
-        ca: this.http.ca,
-      },
-      { doing, host: url.host, limits: this.http.limits },
-    );
+  async direct(request: RegistryRequest): Promise<DirectAnswer | undefined> {
+    const url = new URL(request.to, this.base);
+    const first = await this.getDirect(request, url, this.authorizations.get(keyOf(request)));
+    if (first?.kind !== "signpost") return first;
+    if (first.url.origin !== this.base.origin) return undefined;
+    const { authorization } = await this.answerChallenge(request, first.header("www-authenticate"));
+    const second = await this.getDirect(request, url, authorization);
+    if (second?.kind === "signpost") return undefined;
+    this.authorizations.set(keyOf(request), authorization);
+    return second;
+  }
+
+  /** Follows redirects to their end: a signpost that this returns is a 401. */
+  private async getDirect({ doing, headers }: RegistryRequest, url: URL, authorization: string | undefined) {
+    const { limits, ca } = this.http;
+    const start = { doing, host: url.host, limits };
+    let hop: Hop = { url, authorization };
+    for (let followed = 0; ; followed++) {
+      const credentials = hop.authorization === undefined ? {} : { Authorization: hop.authorization };
+      const request = { url: hop.url, headers: { ...headers, ...credentials }, ca };
+      const answer = await directGet(request, { ...start, host: hop.url.host });
+      if (answer?.kind !== "signpost" || !isRedirect(answer.status)) return answer;
+      hop = nextHop(answer, hop, followed, start);
+    }
+  }
+
+  /** The Authorization header that answers a 401 of this registry. */
+  private async answerChallenge(
+    { repository, access, doing }: RegistryRequest,
+    challenge: string | undefined,
+  ): Promise<{ readonly authorization: string; readonly hasCredential: boolean }> {
+    const credential = await findCredential(this.files, this.authority, repository);
+    const authorization = await authorize(this.http, challenge, credential, {
+      scheme: this.base.protocol === "https:" ? "https" : "http",
+      authority: this.authority,
+      scope: `repository:${repository}:${access === "push" ? "pull,push" : "pull"}`,
+      doing,
+    });
+    return { authorization, hasCredential: credential !== undefined };
   }
 
   /** The error of an answer with a status that was not expected; its body is read, as far as it is shown. */
@@ -131,4 +149,9 @@ export class Session {
       ...(answerMs === undefined ? {} : { answerMs }),
     });
   }
+}
+
+/** Access to one repository does not open another, and reading is not writing. */
+function keyOf({ access, repository }: RegistryRequest): string {
+  return `${access} ${repository}`;
 }
