@@ -147,6 +147,61 @@ export const catalogue = {
     means: "A key or signature uses an algorithm that mos does not accept.",
     hint: "Use RSA of 2048 to 8192 bits or EC P-256, with SHA-256.",
   },
+  "certificate-revoked": {
+    exit: refused,
+    means: "A certificate of the chain, or its key, was revoked by the policy or by an accepted release.",
+    hint: "Sign the manifest with another key.",
+  },
+  "signatures-too-few": {
+    exit: refused,
+    means: "Fewer signers vouch for the manifest than the policy asks for.",
+    hint: "Let the missing signers add theirs: mosb manifest sign. Several signatures of one key count once.",
+  },
+  "policy-invalid": {
+    exit: refused,
+    means: "The device's trust policy is there but cannot be used, so nothing is trusted.",
+    hint: "docs/reference/policy.md lists every field.",
+  },
+  "product-mismatch": {
+    exit: refused,
+    means: "The manifest, its signing certificate and the device are not of one product.",
+    hint: "Publish the manifest with the project of this device's product.",
+  },
+  "release-older": {
+    exit: refused,
+    means: "The manifest is an older release than the one that runs.",
+    hint: "mosctl update --allow-older REF goes back on purpose.",
+  },
+  "release-epoch-low": {
+    exit: refused,
+    means: "The manifest is of an epoch that this device has left for ever.",
+    hint: "Publish it again in the device's epoch, which mosctl status shows.",
+  },
+  "release-epoch-jump": {
+    exit: refused,
+    means: "The manifest's epoch is further ahead than one release may go.",
+    hint: "Epochs are counted up one at a time; is the number a mistake?",
+  },
+  "release-expired": {
+    exit: refused,
+    means: "The manifest says that it is not to be applied any more.",
+    hint: "Publish a newer release; check the clock named above.",
+  },
+  "handover-refused": {
+    exit: refused,
+    means: "A release names new trust anchors, or revokes keys, in a way that would lock the device out.",
+    hint: "Sign the release under the old and under the new CA, with keys that it does not revoke.",
+  },
+  "trust-rolled-back": {
+    exit: refused,
+    means: "The record of handovers and revocations on disk is not the one that the TPM remembers.",
+    hint: "The disk was restored to an older copy, or comes from another device: install the device anew.",
+  },
+  "anchor-unverified": {
+    exit: refused,
+    means: "A trust anchor in the firmware cannot be relied on, because Secure Boot is off or unreadable.",
+    hint: "Turn Secure Boot on in the firmware's setup.",
+  },
   "manifest-refused": {
     exit: refused,
     means: "An install.json does not fit the schema or its rules, so nothing of it may run.",

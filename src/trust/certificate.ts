@@ -127,6 +127,14 @@ export function readCertificates(pem: Uint8Array): readonly [Certificate, ...Cer
   return [readCertificate(first), ...rest.map(readCertificate)];
 }
 
+/**
+ * SHA-256 of the public key (SubjectPublicKeyInfo), hex. A key may be in several certificates: it is the key that
+ * signs, that an NV index pins, and that is revoked when it was stolen.
+ */
+export function keyIdOf({ publicKey }: Certificate): string {
+  return createHash("sha256").update(publicKey.spki).digest("hex");
+}
+
 /** Whether `issuer` bears the name that `certificate` gives for its issuer; compared byte by byte. */
 export function namesIssuer(certificate: Certificate, issuer: Certificate): boolean {
   return sameBytes(certificate.issuer.raw, issuer.subject.raw);

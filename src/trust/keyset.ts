@@ -198,6 +198,8 @@ export interface Project {
   readonly path: string;
   /** The signing certificate, as it is attached to manifests. */
   readonly certificatePem: string;
+  /** The certificate of the CA that issued it. */
+  readonly caPem: string;
   readonly key: SigningKey;
 }
 
@@ -245,11 +247,13 @@ export async function openProject(root: string, reference: string): Promise<Proj
     });
   }
   checkName(name, "project");
-  const path = join(await keysetPath(root, keyset), "manifest", name);
+  const above = await keysetPath(root, keyset);
+  const path = join(above, "manifest", name);
   if ((await directoriesIn(path)) === undefined) {
     throw new MosError("project-unknown", `cannot find the project ${name} in ${keyset}`, { about: path });
   }
   const { pem, key } = await readPair(path);
   const uuid = (await readPart(join(path, "uuid"))).trim();
-  return { uuid, path, certificatePem: pem, key };
+  const caPem = await readPart(join(above, manifestCa, "cert.pem"));
+  return { uuid, path, certificatePem: pem, caPem, key };
 }

@@ -1,11 +1,13 @@
 // `mosb`: the commands of a publisher's build host that make and publish manifests.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
-import { manifestCheck, manifestPublish, manifestSchema } from "./manifest.ts";
+import { manifestCheck, manifestSchema } from "./manifest.ts";
+import { manifestPublish } from "./publish.ts";
+import { manifestSign } from "./sign.ts";
 
 const manifest = buildRouteMap<string, CliContext>({
-  docs: { brief: "Check and publish manifests" },
-  routes: { check: manifestCheck, publish: manifestPublish, schema: manifestSchema },
+  docs: { brief: "Check, publish and sign manifests" },
+  routes: { check: manifestCheck, publish: manifestPublish, schema: manifestSchema, sign: manifestSign },
 });
 
 export const app = application(

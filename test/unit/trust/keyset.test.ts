@@ -2,7 +2,6 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { loadAnchors } from "../../../src/trust/anchors.ts";
 import {
   addKeyset,
   addProject,
@@ -15,6 +14,7 @@ import { findKey, itemPath, itemValue, viewKeyset } from "../../../src/trust/key
 import { verifySignedManifest } from "../../../src/trust/manifest-signature.ts";
 import { signBytes } from "../../../src/trust/signature.ts";
 import { bytes } from "./authority.ts";
+import { rootOfFile } from "./roots.ts";
 
 let root: string;
 beforeAll(async () => {
@@ -64,13 +64,12 @@ describe("a keyset", () => {
   test("signs manifests that verify under its CA alone", async () => {
     const project = await openProject(root, "demo:zot");
     const manifest = bytes("{}");
-    const signer = verifySignedManifest({
+    const signer = verifySignedManifest(
       manifest,
-      signature: signBytes(manifest, project.key),
-      certificates: bytes(project.certificatePem),
-      anchors: await loadAnchors([`file:${join(root, "demo/manifest-ca/cert.pem")}`]),
-      time: { kind: "at", date: new Date(), source: "the system clock" },
-    });
+      { signature: signBytes(manifest, project.key), certificates: bytes(project.certificatePem) },
+      await rootOfFile(join(root, "demo/manifest-ca/cert.pem")),
+      { kind: "at", date: new Date(), source: "the system clock" },
+    );
     expect(signer.commonName).toBe(`manifest PRODUCT:${project.uuid}`);
   });
 
