@@ -69,6 +69,11 @@ export const catalogue = {
     means: "The keyset already has a project of this name.",
     hint: "Keys are never overwritten: choose another name.",
   },
+  "device-exists": {
+    exit: input,
+    means: "The project already has an identity for this machine.",
+    hint: "trust sudi list KEYSET PROJECT; keys are never overwritten.",
+  },
   "key-invalid": {
     exit: input,
     means: "A private key cannot be used.",

@@ -101,13 +101,14 @@ function progressOf({ code }: MosError): number {
 }
 
 function refusal(refusals: readonly MosError[]): MosError {
-  const [worst, ...others] = refusals.toSorted((a, b) => progressOf(b) - progressOf(a));
+  const sorted = refusals.toSorted((a, b) => progressOf(b) - progressOf(a));
+  const [worst, ...others] = sorted;
   if (worst === undefined) return new MosError("signature-missing", "the manifest has no signature");
   if (others.length === 0) return worst;
   return new MosError(worst.code, worst.message, {
     ...(worst.about === undefined ? {} : { about: worst.about }),
     hint: worst.hint,
-    problems: refusals.map(({ code, message }) => `${code}: ${message}`),
+    problems: sorted.map(({ code, message }) => `${code}: ${message}`),
   });
 }
 

@@ -1,7 +1,8 @@
 // Who signs and when, as the commands that sign are told.
 import { MosError } from "../../errors/mos-error.ts";
 import type { Signer } from "../../publish/sign.ts";
-import { keysetsDirectory, openProject } from "../../trust/keyset.ts";
+import { openProject } from "../../trust/keyset.ts";
+import { keysetsDirectory } from "../../trust/keyset-files.ts";
 import type { CliContext } from "../command.ts";
 
 const word = (input: string): string => input;

@@ -3,6 +3,7 @@ import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { keysetAdd, keysetList, keysetShow } from "./keyset.ts";
 import { projectAdd, projectList } from "./project.ts";
+import { sudiAdd, sudiList } from "./sudi.ts";
 
 const keyset = buildRouteMap<string, CliContext>({
   docs: { brief: "Make, list and show keysets" },
@@ -12,6 +13,11 @@ const keyset = buildRouteMap<string, CliContext>({
 const project = buildRouteMap<string, CliContext>({
   docs: { brief: "Make and list the projects of a keyset" },
   routes: { add: projectAdd, list: projectList },
+});
+
+const sudi = buildRouteMap<string, CliContext>({
+  docs: { brief: "Make and list the identities of machines" },
+  routes: { add: sudiAdd, list: sudiList },
 });
 
 export const app = application(
@@ -24,5 +30,5 @@ manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { keyset, project },
+  { keyset, project, sudi },
 );
