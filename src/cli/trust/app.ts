@@ -1,6 +1,7 @@
 // `trust`: the commands of a publisher's build host that make and show keysets and projects.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
+import { signEfi, verifyEfi } from "./efi.ts";
 import { keysetAdd, keysetList, keysetShow } from "./keyset.ts";
 import { projectAdd, projectList } from "./project.ts";
 
@@ -14,6 +15,16 @@ const project = buildRouteMap<string, CliContext>({
   routes: { add: projectAdd, list: projectList },
 });
 
+const sign = buildRouteMap<string, CliContext>({
+  docs: { brief: "Sign EFI programs" },
+  routes: { efi: signEfi },
+});
+
+const verify = buildRouteMap<string, CliContext>({
+  docs: { brief: "Check who signed EFI programs" },
+  routes: { efi: verifyEfi },
+});
+
 export const app = application(
   "trust",
   {
@@ -24,5 +35,5 @@ manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { keyset, project },
+  { keyset, project, sign, verify },
 );
