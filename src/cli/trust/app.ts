@@ -2,6 +2,7 @@
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { signEfi, verifyEfi } from "./efi.ts";
+import { computePcr7, efivars } from "./firmware.ts";
 import { keysetAdd, keysetList, keysetShow } from "./keyset.ts";
 import { projectAdd, projectList } from "./project.ts";
 
@@ -35,5 +36,5 @@ manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { keyset, project, sign, verify },
+  { keyset, project, sign, verify, computePCR7: computePcr7, efivars },
 );
