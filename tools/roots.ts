@@ -14,6 +14,16 @@ const recipe = "1";
 const toolsPackages = [
   // The machine lane: the kernel.
   "user-mode-linux",
+  // EFI, TPM and unified kernel images: the secure lane's machine, and foreign programs to compare with.
+  ...[
+    "qemu-system-x86",
+    "ovmf",
+    "swtpm",
+    "systemd-ukify",
+    "systemd-boot-efi",
+    "python3-virt-firmware",
+    "sbsigntool",
+  ],
   // Tests of generated units: podman's quadlet and systemd-analyze, as new as in the guest.
   ...["podman", "systemd", "erofs-utils", "squashfs-tools", "squashfs-tools-ng", "cryptsetup-bin"],
   // ./dev bench: whom we measure ourselves against, and with what.

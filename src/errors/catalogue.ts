@@ -84,6 +84,16 @@ export const catalogue = {
     means: "The keyset has no key, or the key no file, of this name.",
     hint: "trust keyset show KEYSET",
   },
+  "output-exists": {
+    exit: input,
+    means: "The file to write is already there, with other content.",
+    hint: "Choose another name, or remove it first.",
+  },
+  "initrd-unusable": {
+    exit: input,
+    means: "An initrd cannot be part of a unified kernel image.",
+    hint: "Compress it with zstd, or not at all.",
+  },
   "key-secret": {
     exit: input,
     means:
@@ -257,6 +267,43 @@ export const catalogue = {
     exit: refused,
     means: "A partial manifest was given, which this version cannot merge.",
     hint: "Publish a manifest with update_type: complete.",
+  },
+
+  // Firmware: variables, signed images, measurements.
+  "efi-variable-missing": {
+    exit: refused,
+    means: "The firmware has no EFI variable of this name, or none can be seen.",
+    hint: "Was this system booted with UEFI, and is efivarfs mounted at /sys/firmware/efi/efivars?",
+  },
+  "efi-variable-invalid": {
+    exit: refused,
+    means: "An EFI variable is not what the specification says it is.",
+    hint: "The firmware's keys are damaged, or somebody made a variable of this name: enrol the keys again.",
+  },
+  "efi-unreadable": {
+    exit: refused,
+    means: "An EFI variable is there and cannot be read, so nothing that rests on it is verified.",
+    hint: "Reading it may need root; the kernel's message is in dmesg.",
+  },
+  "efi-image-malformed": {
+    exit: refused,
+    means: "A file is not an EFI program that has one reading only.",
+    hint: "EFI programs are PE files whose sections follow each other without gaps: build the image again.",
+  },
+  "efi-signature-missing": {
+    exit: refused,
+    means: "An EFI program has no signature.",
+    hint: "trust sign efi --key KEY --cert CERT FILE",
+  },
+  "efi-signature-invalid": {
+    exit: refused,
+    means: "No signature of an EFI program was made over it by the key that must vouch for it.",
+    hint: "The program was altered after it was signed, or another key signed it.",
+  },
+  "event-log-invalid": {
+    exit: refused,
+    means: "A measured boot's event log is malformed.",
+    hint: "It is read from /sys/kernel/security/tpm0/binary_bios_measurements as it is.",
   },
 
   // Where content comes from.

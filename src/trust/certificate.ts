@@ -19,6 +19,8 @@ export interface Certificate {
   readonly der: Uint8Array;
   /** SHA-256 of the DER: 64 lower-case hex digits. */
   readonly fingerprint: string;
+  /** The content octets of the serial number: with the issuer's name, what a signature names its signer by. */
+  readonly serial: Uint8Array;
   readonly subject: DistinguishedName;
   readonly issuer: DistinguishedName;
   readonly notBefore: Date;
@@ -88,6 +90,7 @@ function decode(der: Uint8Array): Certificate {
   return {
     der,
     fingerprint: createHash("sha256").update(der).digest("hex"),
+    serial: serial.content,
     subject,
     issuer,
     ...validity,

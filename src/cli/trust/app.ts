@@ -1,6 +1,8 @@
 // `trust`: the commands of a publisher's build host that make and show keysets and projects.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
+import { signEfi, verifyEfi } from "./efi.ts";
+import { computePcr7, efivars } from "./firmware.ts";
 import { keysetAdd, keysetList, keysetShow } from "./keyset.ts";
 import { projectAdd, projectList } from "./project.ts";
 import { sudiAdd, sudiList } from "./sudi.ts";
@@ -20,6 +22,16 @@ const sudi = buildRouteMap<string, CliContext>({
   routes: { add: sudiAdd, list: sudiList },
 });
 
+const sign = buildRouteMap<string, CliContext>({
+  docs: { brief: "Sign EFI programs" },
+  routes: { efi: signEfi },
+});
+
+const verify = buildRouteMap<string, CliContext>({
+  docs: { brief: "Check who signed EFI programs" },
+  routes: { efi: verifyEfi },
+});
+
 export const app = application(
   "trust",
   {
@@ -30,5 +42,5 @@ manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { keyset, project, sudi },
+  { keyset, project, sudi, sign, verify, computePCR7: computePcr7, efivars },
 );
