@@ -385,6 +385,63 @@ export const catalogue = {
     hint: "Wait for it to end; the holder is named above.",
   },
 
+  // The TPM.
+  "tpm-address-invalid": {
+    exit: usage,
+    means: "The address of a TPM cannot be understood.",
+    hint: "Use device:/dev/tpmrm0, swtpm:/path/to/socket or swtpm:HOST:PORT.",
+  },
+  "tpm-missing": {
+    exit: state,
+    means: "There is no TPM where one is needed.",
+    hint: "Enable the TPM 2.0 in the firmware; the kernel shows it as /dev/tpmrm0.",
+  },
+  "tpm-unreachable": {
+    exit: state,
+    means: "The TPM cannot be opened, or the connection to it broke.",
+    hint: "Another program may hold it; the system's own message is above.",
+  },
+  "tpm-timeout": {
+    exit: state,
+    means: "The TPM did not answer in time.",
+    hint: "Try again; if it stays like this, the TPM or its driver hangs: power the device off and on.",
+  },
+  "tpm-response-malformed": {
+    exit: state,
+    means: "The TPM's answer does not have the form that the specification gives it.",
+    hint: "What answers there is not a TPM 2.0, or something between it and mos alters what it says.",
+  },
+  "tpm-response-forged": {
+    exit: refused,
+    means: "The TPM's answer does not prove that it came from the TPM which the session was begun with.",
+    hint: "Something between the TPM and mos altered the answer. Nothing of it was used.",
+  },
+  "tpm-refused": {
+    exit: refused,
+    means: "The TPM refused a command.",
+    hint: "The TPM's own reason is above, by its name in the TPM 2.0 specification (Part 2, section 6.6).",
+  },
+  "tpm-lockout": {
+    exit: refused,
+    means: "The TPM is locked after too many wrong authorizations.",
+    hint: "Wait until it forgets one (see the lockout interval), or reset the lockout with the lockout authorization.",
+  },
+  "tpm-changed": {
+    exit: refused,
+    means: "The TPM is not the one that this device was provisioned with.",
+    hint: "Put the original TPM back, or provision the device again.",
+  },
+  "tpm-data-invalid": {
+    exit: refused,
+    means: "Something that was made by or for a TPM (a sealed secret, a key, a quote) is damaged.",
+    hint: "It was altered or cut short: make it again.",
+  },
+  "tpm-quote-invalid": {
+    exit: refused,
+    means: "A quote does not prove what it should.",
+    hint: "It is of another key, another nonce or other PCR values, or was altered.",
+  },
+
   // What happens on systemd and other programs.
   "layer-corrupt": {
     exit: unhealthy,

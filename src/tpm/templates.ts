@@ -1,0 +1,96 @@
+// Public areas that keys are made from. A primary key is derived from its template, so that every bit of it counts.
+import { createPublicKey } from "node:crypto";
+import { MosError } from "../errors/mos-error.ts";
+import { algorithms, objectAttributes as attribute } from "./constants.ts";
+import type { PolicyDigest } from "./policy-digest.ts";
+import type { EccPublic, KeyedHashPublic, RsaPublic } from "./public.ts";
+
+const none = new Uint8Array(0);
+const ownKey =
+  attribute.fixedTpm | attribute.fixedParent | attribute.sensitiveDataOrigin | attribute.userWithAuth;
+
+/** The handle that the storage root key has (TCG TPM v2.0 Provisioning Guidance, section 7.8, table 2). */
+export const storageKeyHandle = 0x81000001;
+
+/**
+ * The storage root key on P-256: template L-2 of the TCG EK Credential Profile, with the attributes of the TCG TPM v2.0
+ * Provisioning Guidance, section 7.5.1. systemd makes its own from the same template.
+ */
+export const storageKeyTemplate: EccPublic = {
+  type: "ecc",
+  nameHash: "sha256",
+  attributes: ownKey | attribute.noDa | attribute.restricted | attribute.decrypt,
+  authPolicy: none,
+  symmetric: { algorithm: "aes", bits: 128, mode: algorithms.cfb },
+  scheme: undefined,
+  curve: "p256",
+  x: none,
+  y: none,
+};
+
+/** A key on P-256 that signs nothing but statements of the TPM. */
+export const attestationKeyTemplate: EccPublic = {
+  type: "ecc",
+  nameHash: "sha256",
+  attributes: ownKey | attribute.noDa | attribute.restricted | attribute.sign,
+  authPolicy: none,
+  symmetric: undefined,
+  scheme: { scheme: "ecdsa", hash: "sha256" },
+  curve: "p256",
+  x: none,
+  y: none,
+};
+
+/**
+ * Sealed data that only a policy opens. Wrong attempts count towards the lockout only where the policy asks for an
+ * authorization value.
+ */
+export function sealedTemplate(policy: PolicyDigest): KeyedHashPublic {
+  return {
+    type: "keyedHash",
+    nameHash: "sha256",
+    attributes: attribute.fixedTpm | attribute.fixedParent | attribute.adminWithPolicy,
+    authPolicy: policy,
+    unique: none,
+  };
+}
+
+/**
+ * The public area of a signing key from a PEM file, as `tpm2_loadexternal -u FILE` makes it; its Name is what
+ * PolicyAuthorize holds. RSA of 2048 to 4096 bits, or P-256.
+ * @throws MosError `key-invalid`
+ */
+export function publicFromPem(pem: string, about: string): RsaPublic | EccPublic {
+  const common = {
+    nameHash: "sha256",
+    attributes: attribute.userWithAuth | attribute.sign,
+    authPolicy: none,
+    symmetric: undefined,
+    scheme: undefined,
+  } as const;
+  const key = readPem(pem, about);
+  const { n, e, crv, x, y } = key.export({ format: "jwk" });
+  if (n !== undefined && e !== undefined) {
+    const modulus = Buffer.from(n, "base64url");
+    const exponent = Number.parseInt(Buffer.from(e, "base64url").toString("hex"), 16);
+    // The exponent is written out (1 00 01), not 0 for its default: the Names of the published keys are made so.
+    if (modulus.length >= 256 && modulus.length <= 512 && exponent === 65537) {
+      return { type: "rsa", ...common, bits: 8 * modulus.length, exponent, modulus };
+    }
+  }
+  if (crv === "P-256" && x !== undefined && y !== undefined) {
+    const point = { x: Buffer.from(x, "base64url"), y: Buffer.from(y, "base64url") };
+    return { type: "ecc", ...common, curve: "p256", ...point };
+  }
+  throw new MosError("key-invalid", "cannot use a key in a TPM policy: it is neither RSA nor EC P-256", {
+    about,
+  });
+}
+
+function readPem(pem: string, about: string) {
+  try {
+    return createPublicKey(pem);
+  } catch (error) {
+    throw new MosError("key-invalid", "cannot read a public key", { about, cause: error });
+  }
+}
