@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { MosError, systemCode } from "../errors/mos-error.ts";
-import { keysetPath } from "../trust/keyset.ts";
+import { keysetPath } from "../trust/keyset-files.ts";
 import { manifestCa } from "../trust/profiles.ts";
 import { parseGuid } from "./guid.ts";
 import { readCertificateFile } from "./image-file.ts";

@@ -77,8 +77,13 @@ function anchorFor(
   if (itself !== undefined) return itself;
   try {
     const anchors = trusted.map((one) => ({ certificate: one, source: one.subject.text }));
-    return verifyChain({ leaf: certificate, intermediates: bag, anchors, time: { kind: "ignore" } }).anchor
-      .certificate;
+    return verifyChain({
+      leaf: certificate,
+      intermediates: bag,
+      anchors,
+      revoked: new Set(),
+      time: { kind: "ignore" },
+    }).anchor.certificate;
   } catch (error) {
     if (!(error instanceof MosError)) throw error;
     throw invalid(`it is of ${certificate.subject.text}, which is not trusted: ${error.message}`);
