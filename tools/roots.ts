@@ -46,6 +46,13 @@ const guestPackages = [
   ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "erofs-utils", "curl", "libatomic1", "libstdc++6"],
 ];
 
+/** What a device with firmware, a TPM and a verified root has besides: a kernel for it, and what makes its initrd. */
+const secureGuestPackages = [
+  ...guestPackages,
+  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables"],
+  ...["tpm2-tools", "libtss2-tcti-device0t64"],
+];
+
 /** Where the registry of the demo keeps its images (a volume of the service) and listens. */
 const registryConfig = `version: 0.1
 storage:
@@ -74,6 +81,16 @@ export function guestBase(): Promise<string> {
     step(
       `making the guest's base (Debian ${suite}, ${guestPackages.length} packages and what they need)`,
       () => debootstrap(path, guestPackages),
+    ),
+  );
+}
+
+/** The tree of the secure lane's guest. */
+export function secureGuestBase(): Promise<string> {
+  return cached("secure-base", [recipe, suite, monthStamp(), ...secureGuestPackages], (path) =>
+    step(
+      `making the secure guest's base (Debian ${suite}, ${secureGuestPackages.length} packages and what they need)`,
+      () => debootstrap(path, secureGuestPackages),
     ),
   );
 }

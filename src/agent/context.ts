@@ -1,5 +1,6 @@
 // What every flow of the agent works with: places, policy and clock. Made once, at the edge.
 import { defaultPlaces, type Places } from "../services/unit-names.ts";
+import { defaultTpm, type TpmAddress } from "../tpm/address.ts";
 import { builtInPolicy, type Policy } from "../trust/policy.ts";
 
 /** Put in by the build, in seconds since 1970; absent when the sources run as they are. */
@@ -14,8 +15,12 @@ export interface TrustPlaces {
   readonly initrd: string;
   /** efivarfs. */
   readonly efivars: string;
-  /** The device's own certificate, which provisioning put into the TPM and the initrd took from there. */
-  readonly deviceCertificate: string;
+  readonly tpm: TpmAddress;
+  /**
+   * Where the initrd puts the device's own certificate, which it takes from the TPM: ours, then the published
+   * system's. The first that is there holds.
+   */
+  readonly deviceCertificates: readonly string[];
 }
 
 export interface AgentContext {
@@ -41,7 +46,8 @@ export function deviceContext(): AgentContext {
       builtIn: builtInPolicy,
       initrd: initrdDirectory,
       efivars: "/sys/firmware/efi/efivars",
-      deviceCertificate: "/factory/secure/server.crt",
+      tpm: defaultTpm,
+      deviceCertificates: ["/run/mos/secure/server.crt", "/factory/secure/server.crt"],
     },
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };

@@ -37,7 +37,7 @@ export interface DeviceTrust {
 export async function loadTrust(context: AgentContext): Promise<DeviceTrust> {
   const { trust } = context;
   const policy = await loadPolicy(trust.policies, trust.builtIn);
-  const product = await deviceProduct(policy, trust.deviceCertificate);
+  const product = await deviceProduct(policy, trust.deviceCertificates);
   const anchors = await loadAnchors(policy.anchors, { initrd: trust.initrd, firmware: firmwareOf(trust) });
   const memory = await trustMemory(context, policy);
   const { epoch, record } = await memory.read();

@@ -207,6 +207,26 @@ export const catalogue = {
     means: "A release names new trust anchors, or revokes keys, in a way that would lock the device out.",
     hint: "Sign the release under the old and under the new CA, with keys that it does not revoke.",
   },
+  "signdata-missing": {
+    exit: refused,
+    means: "Nobody has approved what this machine has started: no policy is signed for its value of PCR 7.",
+    hint: "Start a UKI of the device's keyset under Secure Boot, or add this value with trust keyset pcr7data.",
+  },
+  "signdata-invalid": {
+    exit: refused,
+    means: "The approved policies for PCR 7 are there but cannot be used.",
+    hint: "Make them again with trust keyset pcr7data.",
+  },
+  "tpm-unprovisioned": {
+    exit: refused,
+    means: "The policy requires a TPM, and this one was not provisioned for this device.",
+    hint: "trust provision, or put the device's own TPM back.",
+  },
+  "tpm-provisioned": {
+    exit: state,
+    means: "The TPM was provisioned before.",
+    hint: "trust provision --wipe clears it first; everything that only it knows is lost.",
+  },
   "trust-rolled-back": {
     exit: refused,
     means: "The record of handovers and revocations on disk is not the one that the TPM remembers.",

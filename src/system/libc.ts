@@ -1,6 +1,6 @@
 // The few calls of the C library that Node does not offer, through node:ffi: advisory locks that the kernel
-// drops when their holder dies, the datagram that sd_notify(3) is, and the immutable flag of a file. The only
-// file that needs node:ffi.
+// drops when their holder dies, the datagram that sd_notify(3) is, the immutable flag of a file, and the kernel's
+// keyring. The only file that needs node:ffi.
 import { dlopen } from "node:ffi";
 
 const { functions } = dlopen("libc.so.6", {
@@ -10,6 +10,7 @@ const { functions } = dlopen("libc.so.6", {
   close: { arguments: ["int32"], return: "int32" },
   // Variadic in C; with one pointer the calling conventions of x86-64 and of AArch64 Linux make no difference.
   ioctl: { arguments: ["int32", "uint64", "buffer"], return: "int32" },
+  syscall: { arguments: ["int64", "buffer", "buffer", "buffer", "uint64", "int64"], return: "int64" },
 });
 
 // <sys/file.h>, <sys/socket.h>, <bits/socket.h> of Linux, the same on every architecture that mos runs on.
@@ -39,6 +40,23 @@ export function changeImmutable(fd: number, immutable: boolean): boolean {
   if (after === before) return false;
   flags.writeUInt32LE(after >>> 0, 0);
   return functions.ioctl(fd, FS_IOC_SETFLAGS, flags) === 0;
+}
+
+/** Numbers of add_key(2), which the C library has no function for. */
+const addKeyNumbers: Readonly<Partial<Record<NodeJS.Architecture, bigint>>> = { x64: 248n, arm64: 217n };
+/** KEY_SPEC_USER_KEYRING of <linux/keyctl.h>: the keyring of the user that this process belongs to. */
+const userKeyring = -4n;
+
+/**
+ * add_key(2): puts a secret into the kernel's keyring of this user, or replaces it there.
+ * @returns whether the kernel took it
+ */
+export function addUserKey(description: string, secret: Uint8Array): boolean {
+  const number = addKeyNumbers[process.arch];
+  if (number === undefined) return false;
+  const text = (value: string): Buffer => Buffer.from(`${value}\0`);
+  const length = BigInt(secret.length);
+  return functions.syscall(number, text("user"), text(description), secret, length, userKeyring) > 0n;
 }
 
 /** flock(2), exclusive and without waiting. False when somebody else holds it. */

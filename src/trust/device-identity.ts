@@ -7,16 +7,22 @@ import type { Policy } from "./policy.ts";
 import { type DeviceProduct, productOfDevice } from "./product.ts";
 import { readTrusted } from "./trusted-file.ts";
 
-async function certifiedProduct(path: string): Promise<DeviceProduct | undefined> {
-  const file = await readTrusted(path, maxPemSize, "product-mismatch");
-  if (file === undefined) return undefined;
+async function certifiedProduct(paths: readonly string[]): Promise<DeviceProduct | undefined> {
+  for (const path of paths) {
+    const file = await readTrusted(path, maxPemSize, "product-mismatch");
+    if (file !== undefined) return readProduct(file.bytes, path);
+  }
+  return undefined;
+}
+
+function readProduct(pem: Uint8Array, path: string): DeviceProduct {
   const refuse = (why: string, cause?: unknown): MosError =>
     new MosError("product-mismatch", `cannot tell which product this device is: ${why}`, {
       about: path,
       cause,
     });
   try {
-    const [certificate] = readCertificates(file.bytes);
+    const [certificate] = readCertificates(pem);
     const product = productOfDevice(certificate.subject.serialNumber);
     if (product === undefined) throw refuse(`its certificate is for ${certificate.subject.text}`);
     return { product, source: `the device's certificate ${path}` };
@@ -28,14 +34,14 @@ async function certifiedProduct(path: string): Promise<DeviceProduct | undefined
 
 /**
  * The product of this device, or undefined when nothing says one.
- * @param certificatePath the device's certificate, which need not be there
+ * @param certificatePaths where the device's certificate may be; the first that is there holds
  * @throws MosError `product-mismatch` when policy and certificate differ, or the certificate cannot be read
  */
 export async function deviceProduct(
   policy: Policy,
-  certificatePath: string,
+  certificatePaths: readonly string[],
 ): Promise<DeviceProduct | undefined> {
-  const certified = await certifiedProduct(certificatePath);
+  const certified = await certifiedProduct(certificatePaths);
   if (policy.product === undefined) return certified;
   if (certified !== undefined && certified.product !== policy.product) {
     throw new MosError(

@@ -19,7 +19,8 @@ export function contextIn(root: string): AgentContext {
       builtIn: { ...builtInPolicy, anchors: [`file:${join(root, "ca.pem")}`] },
       initrd: join(root, "initrd"),
       efivars: join(root, "efivars"),
-      deviceCertificate: join(root, "server.crt"),
+      tpm: { kind: "device", path: join(root, "tpm") },
+      deviceCertificates: [join(root, "server.crt")],
     },
     buildTime: new Date(0),
   };

@@ -39,7 +39,7 @@ function trusting(context: AgentContext, ca: string): AgentContext {
   return {
     ...context,
     places: nowhere,
-    trust: { ...trust, policies: [], builtIn, deviceCertificate: "/nonexistent" },
+    trust: { ...trust, policies: [], builtIn, deviceCertificates: [] },
   };
 }
 

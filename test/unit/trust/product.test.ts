@@ -66,18 +66,20 @@ describe("a device's product", () => {
 
   test("is what its certificate says, or its policy, or nothing", async () => {
     const path = await certificate(`PID:${a} SN:machine-1`);
-    expect(await deviceProduct(policy(), path)).toMatchObject({ product: a });
-    expect(await deviceProduct(policy(a), path)).toMatchObject({ product: a });
-    expect(await deviceProduct(policy(b), "/nonexistent")).toMatchObject({ product: b });
-    expect(await deviceProduct(policy(), "/nonexistent")).toBeUndefined();
+    expect(await deviceProduct(policy(), [path])).toMatchObject({ product: a });
+    expect(await deviceProduct(policy(a), [path])).toMatchObject({ product: a });
+    expect(await deviceProduct(policy(b), [])).toMatchObject({ product: b });
+    expect(await deviceProduct(policy(), [])).toBeUndefined();
   });
 
   test("is unknown when policy and certificate differ, or the certificate names none", async () => {
     const refused = { code: "product-mismatch" };
-    await expect(deviceProduct(policy(b), await certificate(`PID:${a} SN:1`))).rejects.toMatchObject(refused);
-    await expect(deviceProduct(policy(), await certificate("machine-1"))).rejects.toMatchObject(refused);
+    await expect(deviceProduct(policy(b), [await certificate(`PID:${a} SN:1`)])).rejects.toMatchObject(
+      refused,
+    );
+    await expect(deviceProduct(policy(), [await certificate("machine-1")])).rejects.toMatchObject(refused);
     const broken = join(await temporaryDirectory(), "server.crt");
     await writeFile(broken, "hello");
-    await expect(deviceProduct(policy(), broken)).rejects.toMatchObject(refused);
+    await expect(deviceProduct(policy(), [broken])).rejects.toMatchObject(refused);
   });
 });
