@@ -22,22 +22,26 @@ export class Writer {
   }
 
   u8(value: number): this {
-    this.view.setUint8(this.take(1), value);
+    const at = this.take(1);
+    this.view.setUint8(at, value);
     return this;
   }
 
   u16(value: number): this {
-    this.view.setUint16(this.take(2), value);
+    const at = this.take(2);
+    this.view.setUint16(at, value);
     return this;
   }
 
   u32(value: number): this {
-    this.view.setUint32(this.take(4), value);
+    const at = this.take(4);
+    this.view.setUint32(at, value);
     return this;
   }
 
   u64(value: bigint): this {
-    this.view.setBigUint64(this.take(8), value);
+    const at = this.take(8);
+    this.view.setBigUint64(at, value);
     return this;
   }
 
@@ -82,7 +86,8 @@ export class Reader {
   private at = 0;
 
   constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
+    // Never a Buffer, whose slice() is no copy.
+    this.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 

@@ -25,5 +25,5 @@ export function hashOfNumber(number: number): HashName {
 export function digest(name: HashName, ...pieces: readonly Uint8Array[]): Uint8Array {
   const hash = createHash(name);
   for (const piece of pieces) hash.update(piece);
-  return hash.digest();
+  return new Uint8Array(hash.digest());
 }
