@@ -104,3 +104,32 @@ export async function readSigndata(directory: string, pcr7: Uint8Array): Promise
   const publicKey = await readPart(join(policy, "pubkeys", `${files.publicKey}-${keyset}.pem`));
   return { kind, keyset, approval: { signature, publicKeyPem: Buffer.from(publicKey).toString("latin1") } };
 }
+
+/** The keys that approve policies, from `policy-N/pubkeys`: what provisioning puts the device's secrets behind. */
+export interface PolicyKeys {
+  readonly adminKeyPem: string;
+  readonly systemKeyPem: string;
+}
+
+/**
+ * @param keyset whose keys; undefined for the only one there is
+ * @throws MosError `signdata-missing`, `signdata-invalid`
+ */
+export async function readPolicyKeys(directory: string, keyset: string | undefined): Promise<PolicyKeys> {
+  const keys = join(await highestPolicy(directory), "pubkeys");
+  const names = (await readdir(keys)).flatMap((name) => /^luks-(.+)\.pem$/.exec(name)?.[1] ?? []);
+  const [only, ...others] = keyset === undefined ? names : names.filter((name) => name === keyset);
+  if (only === undefined || others.length > 0) {
+    throw new MosError(
+      "signdata-missing",
+      `cannot tell whose policies to use: there are those of ${names.join(", ") || "nobody"}`,
+      {
+        about: keys,
+        hint: "Name the keyset with --keyset.",
+      },
+    );
+  }
+  const read = async (name: string): Promise<string> =>
+    Buffer.from(await readPart(join(keys, `${name}-${only}.pem`))).toString("latin1");
+  return { adminKeyPem: await read("tpmpass"), systemKeyPem: await read("luks") };
+}

@@ -5,11 +5,13 @@ import { signEfi, verifyEfi } from "./efi.ts";
 import { computePcr7, efivars } from "./firmware.ts";
 import { keysetAdd, keysetList, keysetShow } from "./keyset.ts";
 import { projectAdd, projectList } from "./project.ts";
+import { extendPcr7Command, initrdSetupCommand, preinstallCommand, provisionCommand } from "./provision.ts";
+import { keysetPcr7data, tpmPolicyGen } from "./signdata.ts";
 import { sudiAdd, sudiList } from "./sudi.ts";
 
 const keyset = buildRouteMap<string, CliContext>({
   docs: { brief: "Make, list and show keysets" },
-  routes: { add: keysetAdd, list: keysetList, show: keysetShow },
+  routes: { add: keysetAdd, list: keysetList, show: keysetShow, pcr7data: keysetPcr7data },
 });
 
 const project = buildRouteMap<string, CliContext>({
@@ -42,5 +44,11 @@ manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { keyset, project, sudi, sign, verify, computePCR7: computePcr7, efivars },
+  {
+    ...{ keyset, project, sudi, sign, verify, computePcr7, efivars },
+    ...{ tpmPolicyGen, provision: provisionCommand, preinstall: preinstallCommand },
+    ...{ initrdSetup: initrdSetupCommand, extendPcr7: extendPcr7Command },
+  },
+  // The published system's spelling.
+  { computePCR7: "computePcr7" },
 );
