@@ -13,7 +13,7 @@ tools=$1 shared=$2 here=$3; shift 3
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay -o "lowerdir=$tools,upperdir=/mnt/upper,workdir=/mnt/work" overlay /mnt/root
-mkdir -p "/mnt/root$shared"
+mkdir -p "/mnt/root$shared" "/mnt/root$here"
 mount --bind "$shared" "/mnt/root$shared"
 mount --bind /dev /mnt/root/dev
 mount -t proc proc /mnt/root/proc
