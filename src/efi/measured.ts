@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { encodeGuid, type Guid } from "./guid.ts";
 import { u64le, utf16le } from "./little-endian.ts";
 
-export const pcrSize = 32;
+const pcrSize = 32;
 
 /** What UEFI_VARIABLE_DATA holds (profile section 10.2.6): a variable, or the entry of one that vouched. */
 export interface VariableEvent {
