@@ -1,6 +1,8 @@
 // Why a PCR has the value that it has: the log's events for it, and whether they lead to that value at all.
+
+import type { Bank } from "./bank.ts";
 import { describeEvent, type EventDescription } from "./event-description.ts";
-import { type Bank, type EventLog, extendsPcr, replayEventLog } from "./event-log.ts";
+import { type EventLog, extendsPcr, replayEventLog } from "./event-log.ts";
 
 export interface PcrExplanation {
   readonly pcr: number;

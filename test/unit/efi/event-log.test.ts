@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type Bank, parseEventLog, replayEventLog } from "../../../src/efi/event-log.ts";
+import type { Bank } from "../../../src/efi/bank.ts";
+import { parseEventLog, replayEventLog } from "../../../src/efi/event-log.ts";
 import { explainPcrs } from "../../../src/efi/explain-pcrs.ts";
 import { encodeGuid, guids, parseGuid } from "../../../src/efi/guid.ts";
 import { u32le } from "../../../src/efi/little-endian.ts";
