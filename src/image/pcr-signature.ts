@@ -1,7 +1,7 @@
 // The section `.pcrsig` (systemd-measure(1)): a publisher's promise that certain values of PCR 11 are his. A secret
 // that is sealed to his key opens for every image that he signed so, and needs no sealing again after an update.
 //
-//   {"sha256": [{"pcrs": [11], "pkfp": SHA-256 of the key's SubjectPublicKeyInfo, "pol": policy digest,
+//   {"sha256": [{"pcrs": [11], "pkfp": SHA-256 of the RSAPublicKey (RFC 8017), "pol": policy digest,
 //                "sig": RSASSA-PKCS1-v1_5 with SHA-256 over the policy digest, base64}]}
 import { createPublicKey, type KeyObject, verify } from "node:crypto";
 import * as z from "zod";
@@ -32,9 +32,9 @@ export interface PcrSigner {
   readonly phases: readonly string[];
 }
 
-/** SHA-256 of the SubjectPublicKeyInfo, hex: how a signature names its key. */
-export function keyFingerprint(key: KeyObject): string {
-  return Buffer.from(sha256(key.export({ type: "spki", format: "der" }))).toString("hex");
+/** How a signature names its key: hex. */
+function keyFingerprint(key: KeyObject): string {
+  return Buffer.from(sha256(key.export({ type: "pkcs1", format: "der" }))).toString("hex");
 }
 
 /**
@@ -103,7 +103,8 @@ export function checkPcrSignatures(
   }
   let key: KeyObject | undefined;
   try {
-    key = publicKey === undefined ? undefined : createPublicKey(Buffer.from(publicKey));
+    const found = publicKey === undefined ? undefined : createPublicKey(Buffer.from(publicKey));
+    key = found?.asymmetricKeyType === "rsa" ? found : undefined;
   } catch {
     key = undefined; // Not a key: no signature can be its.
   }
