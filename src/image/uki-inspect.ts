@@ -10,7 +10,7 @@ import { defaultPhases, pcr11AtPhase, pcr11AtStart } from "./pcr11.ts";
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
-export interface SignatureReport {
+interface SignatureReport {
   /** Whose it is; undefined when that cannot be told. Nothing is said about trust in him. */
   readonly subject?: string;
   readonly fingerprint?: string;
