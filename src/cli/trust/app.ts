@@ -36,5 +36,7 @@ manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { keyset, project, sign, verify, computePCR7: computePcr7, efivars },
+  { keyset, project, sign, verify, "compute-pcr7": computePcr7, efivars },
+  // The published system's name for it.
+  { computePCR7: "compute-pcr7" },
 );
