@@ -136,12 +136,16 @@ export class Session {
   encrypt(parameter: Uint8Array, authValue: Uint8Array): void {
     const { key, iv } = this.parameterKey(authValue, this.nonceCaller, this.nonceTpm);
     parameter.set(createCipheriv(sessionCipher.name, key, iv).update(parameter));
+    key.fill(0);
   }
 
   /** Decrypts the first parameter of an answer in place; to be called after {@link accept}. */
   decrypt(parameter: Uint8Array, authValue: Uint8Array): void {
     const { key, iv } = this.parameterKey(authValue, this.nonceTpm, this.nonceCaller);
-    parameter.set(createDecipheriv(sessionCipher.name, key, iv).update(parameter));
+    const clear = createDecipheriv(sessionCipher.name, key, iv).update(parameter);
+    parameter.set(clear);
+    clear.fill(0);
+    key.fill(0);
   }
 
   private hmac(hash: Uint8Array, newer: Uint8Array, older: Uint8Array, use: SessionUse): Uint8Array {

@@ -1,9 +1,11 @@
 // A TPM that misbehaves: malformed, late, half and missing answers, which no real TPM gives on demand.
 import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { run } from "../../../src/system/process.ts";
 import type { TpmAddress } from "../../../src/tpm/address.ts";
 import { encode } from "../../../src/tpm/buffer.ts";
 import { getRandom, readBanks, readLockout } from "../../../src/tpm/capability.ts";
@@ -170,6 +172,13 @@ describe("a TPM that cannot be opened", () => {
     }
   });
 
+  test("is not taken for one when it is a file, which stays as it was", async () => {
+    const path = join(await temporaryDirectory(), "file");
+    await writeFile(path, "content");
+    await expect(Tpm.open({ kind: "device", path })).rejects.toMatchObject({ code: "tpm-unreachable" });
+    expect(await readFile(path, "utf8")).toBe("content");
+  });
+
   test("is unreachable when nobody listens there any more", async () => {
     const server = createServer();
     server.listen(0, "127.0.0.1");
@@ -181,6 +190,29 @@ describe("a TPM that cannot be opened", () => {
     await expect(Tpm.open({ kind: "tcp", host: "127.0.0.1", port })).rejects.toMatchObject({
       code: "tpm-unreachable",
     });
+  });
+});
+
+describe("a process that has closed its TPM ends,", () => {
+  const source = join(import.meta.dirname, "../../../src/tpm");
+  const script = (path: string): string => `
+    import { Tpm } from ${JSON.stringify(`${source}/tpm.ts`)};
+    import { getRandom } from ${JSON.stringify(`${source}/capability.ts`)};
+    const tpm = await Tpm.open({ kind: "socket", path: ${JSON.stringify(path)} }, { deadlineMs: 100 });
+    const said = await getRandom(tpm, 4).then(() => "answered", (error) => error.code);
+    await tpm.close();
+    process.stdout.write(said);
+  `;
+
+  test.for([
+    ["when the TPM answered", random, "answered"],
+    ["when it did not", new Uint8Array(0), "tpm-timeout"],
+  ] as const)("%s", async ([, bytes, expected]) => {
+    const address = await fakeTpm((socket) => socket.write(bytes));
+    if (address.kind !== "socket") throw new Error("not a socket");
+    const args = ["--input-type=module", "--eval", script(address.path)];
+    const { stdout } = await run(process.execPath, args, { timeoutMs: 15_000 });
+    expect(stdout).toBe(expected);
   });
 });
 
