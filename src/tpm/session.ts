@@ -1,6 +1,7 @@
 // A session on our side: its key, its nonces, the proof in each command and the check of each answer, and the
 // encryption of a parameter (Part 1, sections 19.6 and 21). What is compared with a secret is compared in constant time.
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { MosError } from "../errors/mos-error.ts";
 import { sessionAttributes } from "./constants.ts";
 import { digestSizes } from "./hashes.ts";
 import { kdfA } from "./kdf.ts";
@@ -82,8 +83,9 @@ export class Session {
     return this.begun;
   }
 
-  /** A policy command is about to be sent. */
+  /** A policy command is about to be sent. @throws MosError `internal` when the session has ended */
   notePolicy(): void {
+    if (this.over) throw new MosError("internal", "refused to satisfy a policy in a session that ended");
     this.begun = true;
   }
 
