@@ -1,7 +1,7 @@
 // What the benchmarks run in processes of their own, bundled as the executable is: `fetch` and `boot`.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { AgentContext } from "../src/agent/context.ts";
+import { type AgentContext, deviceContext } from "../src/agent/context.ts";
 import { loadCurrent } from "../src/agent/load.ts";
 import { ensureIdMaps } from "../src/generation/idmaps.ts";
 import { Layout } from "../src/oci/layout.ts";
@@ -9,6 +9,7 @@ import { parseManifest } from "../src/oci/model.ts";
 import { openImage } from "../src/oci/open.ts";
 import { parseReference } from "../src/oci/reference.ts";
 import { groupsOf, renderUnits } from "../src/services/render.ts";
+import { builtInPolicy } from "../src/trust/policy.ts";
 
 /** Fetches, verifies and stores an image as `mosctl update` does. */
 async function fetchImage(reference: string, directory: string): Promise<void> {
@@ -29,7 +30,11 @@ async function boot(root: string): Promise<void> {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "units"),
     quadletDirectory: join(root, "quadlets"),
-    anchors: [`file:${join(root, "ca.pem")}`],
+    trust: {
+      ...deviceContext().trust,
+      policies: [],
+      builtIn: { ...builtInPolicy, anchors: [`file:${join(root, "ca.pem")}`] },
+    },
     buildTime: new Date(0),
   };
   const current = await loadCurrent(context);

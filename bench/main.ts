@@ -5,7 +5,7 @@ import { cp, mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
-import { chooseSigned, fetchCandidates } from "../src/agent/signed-manifest.ts";
+import { allPairs, fetchCandidates } from "../src/agent/signed-manifest.ts";
 import { addGeneration, makeCurrent } from "../src/generation/generations.ts";
 import { parseManifestYaml } from "../src/manifest/manifest-yaml.ts";
 
@@ -14,10 +14,11 @@ import { mediaTypes } from "../src/oci/model.ts";
 import { openWritable } from "../src/oci/open.ts";
 import { parseReference } from "../src/oci/reference.ts";
 import { publish } from "../src/publish/publish.ts";
+import { signerOf } from "../src/publish/sign.ts";
 import { run } from "../src/system/process.ts";
 import { loadAnchors } from "../src/trust/anchors.ts";
 import { addKeyset, addProject, openProject } from "../src/trust/keyset.ts";
-import { verifySignedManifest } from "../src/trust/manifest-signature.ts";
+import { verifyManifest } from "../src/trust/manifest-signature.ts";
 import { startRegistry } from "../test/integration/registry-fixture.ts";
 import { buildExecutable } from "../tools/build.ts";
 import { registryRoot, toolsRoot } from "../tools/roots.ts";
@@ -106,20 +107,21 @@ async function stageDevice(bench: Bench, count: number): Promise<string> {
   await publish({
     manifest,
     baseDirectory: bench.work,
-    project,
+    signers: [signerOf(project, false)],
     destination: { ...opened, tag: "1" },
     format: "squashfs",
     created: "2026-01-01T00:00:00Z",
     onStep: () => undefined,
   });
   await cp(join(keys, "bench/manifest-ca/cert.pem"), join(root, "ca.pem"));
-  const anchors = await loadAnchors([`file:${join(root, "ca.pem")}`]);
-  const { parts } = chooseSigned(await fetchCandidates(opened.install, "1"), anchors, { kind: "ignore" });
+  const candidates = await fetchCandidates(opened.install, "1");
+  const parts = { manifest: candidates.manifest, signatures: [...allPairs(candidates)] };
   const places = { state: join(root, "state"), run: join(root, "run") };
   const number = await addGeneration(places, parts, {
     version: 1,
     reference: "bench",
     acceptedAt: "2026-01-01T00:00:00Z",
+    trustRecords: 0,
   });
   await makeCurrent(places, number);
   return root;
@@ -342,11 +344,13 @@ async function verification(bench: Bench): Promise<Subject> {
     11,
   );
   const { install } = openWritable(parseReference(`oci:${layout}:1`));
-  const anchors = await loadAnchors([`file:${ca}`]);
-  const { parts } = chooseSigned(await fetchCandidates(install, "1"), anchors, { kind: "ignore" });
+  const firmware = { efiDb: async () => undefined, tpmNv: async () => undefined };
+  const anchors = await loadAnchors([`file:${ca}`], { initrd: "/nonexistent", firmware });
+  const root = { ...anchors, revoked: new Set<string>(), threshold: 1 };
+  const candidates = await fetchCandidates(install, "1");
   const times = Array.from({ length: 200 }, () => {
     const start = performance.now();
-    verifySignedManifest({ ...parts, anchors, time: { kind: "ignore" } });
+    verifyManifest(candidates.manifest, allPairs(candidates), root, { kind: "ignore" });
     return performance.now() - start;
   });
   const rows = (Object.entries(timings) as [string, Timing][]).map(([side, timing]) => [
@@ -372,7 +376,7 @@ async function readableTree(bench: Bench): Promise<Subject> {
     const { targets } = await publish({
       manifest: parseManifestYaml(yaml, "tree.yaml"),
       baseDirectory: bench.work,
-      project,
+      signers: [signerOf(project, false)],
       destination: { ...opened, tag: "1" },
       format: "squashfs",
       created: "2026-01-01T00:00:00Z",

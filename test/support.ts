@@ -8,6 +8,11 @@ import { onTestFinished } from "vitest";
 /** Conformance data of the published system, beside the checkout; tests that read it are skipped without it. */
 const vectors = join(import.meta.dirname, "../../shared/vectors");
 
+/** A file of the conformance data, which may not be there. */
+export function vectorsFile(name: string): string {
+  return join(vectors, name);
+}
+
 export const seedLayout = join(vectors, "seed004/oci-layout");
 export const seedCa = join(vectors, "seed004/manifestCA.pem");
 export const hasSeedVectors = existsSync(seedLayout);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { guestControlFiles, guestControlLink } from "../src/machine/guest-control.ts";
 import { guestNetworkFile } from "../src/machine/guest-network.ts";
+import { umlControlLine } from "../src/machine/uml.ts";
 import { cached } from "./cache.ts";
 import { guestBase, toolsRoot } from "./roots.ts";
 import { logged, step } from "./say.ts";
@@ -44,7 +45,7 @@ const masked = [
 ];
 
 const files = [
-  ...guestControlFiles,
+  ...guestControlFiles(umlControlLine),
   guestNetworkFile,
   { path: "/etc/hostname", mode: 0o644, content: "device\n" },
   { path: "/etc/hosts", mode: 0o644, content: "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 device\n" },

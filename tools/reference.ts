@@ -1,5 +1,5 @@
-// The parts of docs/reference that are made from the sources: what goes wrong (errors.md), and what a manifest may
-// say (manifest.md, manifest.schema.json). `node_modules/.bin/node tools/reference.ts` writes them; with --check
+// The parts of docs/reference that are made from the sources: what goes wrong (errors.md), what a manifest may say
+// (manifest.md, manifest.schema.json), and what a trust policy may say (policy.md). `node_modules/.bin/node tools/reference.ts` writes them; with --check
 // it only says whether they are what the sources say.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -7,6 +7,7 @@ import * as z from "zod";
 import { catalogue, exitCodes } from "../src/errors/catalogue.ts";
 import { manifestJsonSchema } from "../src/manifest/json-schema.ts";
 import { reservedLabels } from "../src/manifest/names.ts";
+import { builtInPolicy, policySchema } from "../src/trust/policy.ts";
 import { checkout } from "./stamp.ts";
 
 const generated = "<!-- Made by tools/reference.ts; edit the sources, not this file. -->";
@@ -62,6 +63,7 @@ interface Node {
   readonly default?: unknown;
   readonly description?: string | undefined;
   readonly pattern?: string | undefined;
+  readonly format?: string | undefined;
   readonly minimum?: number | undefined;
   readonly maximum?: number | undefined;
   readonly minLength?: number | undefined;
@@ -81,6 +83,7 @@ const nodeSchema: z.ZodType<Node> = z.object({
   default: z.unknown().optional(),
   description: z.string().optional(),
   pattern: z.string().optional(),
+  format: z.string().optional(),
   minimum: z.number().optional(),
   maximum: z.number().optional(),
   minLength: z.number().optional(),
@@ -105,6 +108,10 @@ const namedPatterns: ReadonlyMap<string, string> = new Map([
   ["^sha256:[0-9a-f]{64}$", "`sha256:` and 64 lower-case hex digits"],
   ["^[1-9][0-9]{0,8}[MGT]$", "number with `M`, `G` or `T`"],
   ["^[A-Za-z_][A-Za-z0-9_]*=", "`NAME=value`"],
+  ["^[0-9a-f]{64}$", "64 lower-case hex digits"],
+  // Of a template literal; the rest of its rule is in the description.
+  ["^tpm-nv:[\\s\\S]{0,}$", "`tpm-nv:INDEX`"],
+  ["^file:[\\s\\S]{0,}$", "`file:PATH`"],
 ]);
 
 function code(value: unknown): string {
@@ -115,6 +122,7 @@ function typeOf(node: Node): string {
   if (node.const !== undefined) return code(node.const);
   if (node.enum !== undefined) return node.enum.map(code).join(", ");
   if (node.anyOf !== undefined) return node.anyOf.map(typeOf).join(" or ");
+  if (node.format === "date-time") return "time in UTC, `2027-01-31T00:00:00Z`";
   if (node.pattern !== undefined) return namedPatterns.get(node.pattern) ?? `matches \`${node.pattern}\``;
   if (node.type === "array") {
     const items = node.items?.properties === undefined ? typeOf(node.items ?? {}) : "object";
@@ -156,13 +164,20 @@ export function manifestFields(): readonly Field[] {
   return fieldsOf(nodeSchema.parse(manifestJsonSchema()), "");
 }
 
+const fieldHeadings = ["field", "value", "default", "meaning"];
+
+function fieldTable(fields: readonly Field[]): string {
+  return table(
+    fieldHeadings,
+    fields.map(({ path, type, need, meaning }) => [`\`${path}\``, type, need, meaning]),
+  );
+}
+
 function manifestPage(): string {
   const fields = manifestFields();
-  const rowsOf = (wanted: (path: string) => boolean): string[][] =>
-    fields
-      .filter(({ path }) => wanted(path))
-      .map(({ path, type, need, meaning }) => [`\`${path}\``, type, need, meaning]);
-  const headings = ["field", "value", "default", "meaning"];
+  const tableOf = (wanted: (path: string) => boolean): string =>
+    fieldTable(fields.filter(({ path }) => wanted(path)));
+  const isRelease = (path: string): boolean => path.startsWith("release");
   const isTarget = (path: string): boolean => path.startsWith("targets[]");
   const isVolume = (path: string): boolean => path.startsWith("storage[]");
   return `${generated}
@@ -172,18 +187,19 @@ What a publisher writes and \`mosb manifest publish\` compiles. [manifest.schema
 
 ## The manifest
 
-${table(
-  headings,
-  rowsOf((path) => !isTarget(path) && !isVolume(path)),
-)}
+${tableOf((path) => !isTarget(path) && !isVolume(path) && !isRelease(path))}
 
 ## Volumes
 
-${table(headings, rowsOf(isVolume))}
+${tableOf(isVolume)}
 
 ## Targets
 
-${table(headings, rowsOf(isTarget))}
+${tableOf(isTarget)}
+
+## Release
+
+${tableOf(isRelease)}
 
 ## Names and text
 
@@ -198,6 +214,7 @@ A *name* has 1 to 63 letters, digits, \`_\`, \`.\` and \`-\`, begins with a lett
 - The subnets of two addresses are the same or have nothing in common. The first address of a subnet is its gateway's; it, the network's own address and the last address cannot be given to a service.
 - Every \`storage[].label\` of a target is declared under the manifest's \`storage\`, with the same nsgroup. A target mounts one volume at a place.
 - Only a target of type \`container\` uses volumes.
+- A release with \`anchors\` or \`revoked\` is of an epoch above 0.
 - A \`rootfs:\` source of a container has an \`image.entrypoint\` or an \`image.cmd\`.
 
 A device checks install.json by the same rules, except the last one: there every target has an image, which must say what to run.
@@ -224,6 +241,46 @@ targets:
 `;
 }
 
+// ---- policy.md ---------------------------------------------------------------------------------------------
+
+function policyPage(): string {
+  const fields = fieldsOf(nodeSchema.parse(z.toJSONSchema(policySchema, { io: "input" })), "");
+  const { source: _, ...builtIn } = builtInPolicy;
+  return `${generated}
+# policy.json
+
+Whom a device trusts. The first of these files that is there decides, whole; the others are not read:
+
+1. \`/run/mos/initrd/policy.json\`: what came with the initrd, and so with the signed UKI
+2. \`/usr/lib/mos/policy.json\`: what is on the root file system of the image
+3. \`/etc/mos/policy.json\`
+
+A file that is broken, or that others than its owner may write to, stops everything with \`policy-invalid\`: a policy is never guessed. \`mosctl status\` and \`mosctl verify\` say which one holds. [What it protects against](../explanation/trust.md).
+
+${fieldTable(fields)}
+
+Sources that are not there are passed over; one that is there and cannot be used stops everything with \`anchor-invalid\` or \`anchor-unverified\`.
+
+Without a file this holds:
+
+\`\`\`json
+${JSON.stringify(builtIn, null, 2)}
+\`\`\`
+
+A device whose CA is in its firmware, whose epoch is in its TPM, and that takes two signers:
+
+\`\`\`json
+{
+  "version": 1,
+  "anchors": ["efi-db", "tpm-nv:0x01500063"],
+  "product": "3b2a6d1e-6f0f-4d0a-9a2c-0f6d8f1f7c55",
+  "signatures": 2,
+  "tpm": "required"
+}
+\`\`\`
+`;
+}
+
 // ---- the files ---------------------------------------------------------------------------------------------
 
 /** Path below the checkout → content. */
@@ -231,6 +288,7 @@ export function referencePages(): ReadonlyMap<string, string> {
   return new Map([
     ["docs/reference/errors.md", errorsPage()],
     ["docs/reference/manifest.md", manifestPage()],
+    ["docs/reference/policy.md", policyPage()],
     ["docs/reference/manifest.schema.json", `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`],
   ]);
 }

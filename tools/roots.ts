@@ -14,6 +14,16 @@ const recipe = "1";
 const toolsPackages = [
   // The machine lane: the kernel.
   "user-mode-linux",
+  // EFI, TPM and unified kernel images: the secure lane's machine, and foreign programs to compare with.
+  ...[
+    "qemu-system-x86",
+    "ovmf",
+    "swtpm",
+    "systemd-ukify",
+    "systemd-boot-efi",
+    "python3-virt-firmware",
+    "sbsigntool",
+  ],
   // Tests of generated units: podman's quadlet and systemd-analyze, as new as in the guest.
   ...["podman", "systemd", "erofs-utils", "squashfs-tools", "squashfs-tools-ng", "cryptsetup-bin"],
   // ./dev bench: whom we measure ourselves against, and with what.
@@ -34,6 +44,13 @@ const guestPackages = [
   ],
   ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "iptables"],
   ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "erofs-utils", "curl", "libatomic1", "libstdc++6"],
+];
+
+/** What a device with firmware, a TPM and a verified root has besides: a kernel for it, and what makes its initrd. */
+const secureGuestPackages = [
+  ...guestPackages,
+  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables"],
+  ...["tpm2-tools", "libtss2-tcti-device0t64"],
 ];
 
 /** Where the registry of the demo keeps its images (a volume of the service) and listens. */
@@ -64,6 +81,16 @@ export function guestBase(): Promise<string> {
     step(
       `making the guest's base (Debian ${suite}, ${guestPackages.length} packages and what they need)`,
       () => debootstrap(path, guestPackages),
+    ),
+  );
+}
+
+/** The tree of the secure lane's guest. */
+export function secureGuestBase(): Promise<string> {
+  return cached("secure-base", [recipe, suite, monthStamp(), ...secureGuestPackages], (path) =>
+    step(
+      `making the secure guest's base (Debian ${suite}, ${secureGuestPackages.length} packages and what they need)`,
+      () => debootstrap(path, secureGuestPackages),
     ),
   );
 }

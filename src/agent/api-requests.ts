@@ -3,7 +3,10 @@ import * as z from "zod";
 
 const referenceSchema = z.string().min(1).max(4096);
 
-export const updateRequestSchema = z.strictObject({ reference: referenceSchema });
+export const updateRequestSchema = z.strictObject({
+  reference: referenceSchema,
+  allowOlder: z.boolean().default(false),
+});
 
 export const verifyRequestSchema = z.strictObject({
   reference: referenceSchema,

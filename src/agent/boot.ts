@@ -8,6 +8,7 @@ import { withLock } from "../system/lock.ts";
 import { applyUnits } from "./apply-units.ts";
 import type { AgentContext } from "./context.ts";
 import { loadCurrent, type TargetProblem } from "./load.ts";
+import { remember } from "./trust.ts";
 
 /** How the stage ended. */
 export type BootOutcome =
@@ -41,7 +42,8 @@ export async function boot(
       const current = await loadCurrent(context);
       mark();
       if (current === undefined) return { outcome: { kind: "no-generation" }, timings: timings() };
-      const { manifest, images, number, problems } = current;
+      const { manifest, images, number, problems, trust } = current;
+      await remember(trust, current.current, manifest.release?.epoch ?? 0);
       const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
       const input = { generation: number, manifest, images, idmaps, places: context.places };
       const units = renderUnits(input);

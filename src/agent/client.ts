@@ -4,7 +4,7 @@ import { MosError, systemCode } from "../errors/mos-error.ts";
 import { readErrorDocument, type SocketName, socketPaths } from "./api.ts";
 import type { ProgressEvent } from "./progress.ts";
 import type { Status } from "./status-model.ts";
-import type { UpdateResult } from "./update.ts";
+import type { UpdateOptions, UpdateResult } from "./update.ts";
 import type { VerifyLevel, VerifyResult } from "./verify.ts";
 
 /** Longest line of an event stream, characters. */
@@ -75,9 +75,10 @@ export async function requestVerify(
 /** POST /v1/update, following its events to the end; undefined when no agent listens. */
 export async function requestUpdate(
   reference: string,
+  options: UpdateOptions,
   progress: (event: ProgressEvent) => void,
 ): Promise<UpdateResult | undefined> {
-  const response = await call("control", "POST", "/v1/update", { reference });
+  const response = await call("control", "POST", "/v1/update", { reference, ...options });
   if (response === undefined) return undefined;
   for await (const { event, data } of readEvents(response)) {
     if (event === "progress") progress(data as ProgressEvent);

@@ -1,9 +1,27 @@
 // What every flow of the agent works with: places, policy and clock. Made once, at the edge.
 import { defaultPlaces, type Places } from "../services/unit-names.ts";
-import { type AnchorSource, deviceAnchorSources } from "../trust/anchors.ts";
+import { defaultTpm, type TpmAddress } from "../tpm/address.ts";
+import { builtInPolicy, type Policy } from "../trust/policy.ts";
 
 /** Put in by the build, in seconds since 1970; absent when the sources run as they are. */
 declare const MOS_BUILD_TIME: number | undefined;
+
+/** Where the device's trust comes from. */
+export interface TrustPlaces {
+  /** Policy files; the first that is there holds. */
+  readonly policies: readonly string[];
+  readonly builtIn: Policy;
+  /** Directory with what the initrd passed on: anchors, policy. */
+  readonly initrd: string;
+  /** efivarfs. */
+  readonly efivars: string;
+  readonly tpm: TpmAddress;
+  /**
+   * Where the initrd puts the device's own certificate, which it takes from the TPM: ours, then the published
+   * system's. The first that is there holds.
+   */
+  readonly deviceCertificates: readonly string[];
+}
 
 export interface AgentContext {
   readonly places: Places;
@@ -11,16 +29,26 @@ export interface AgentContext {
   readonly unitDirectory: string;
   /** Where quadlet reads them (from podman 5.3 on). */
   readonly quadletDirectory: string;
-  readonly anchors: readonly AnchorSource[];
+  readonly trust: TrustPlaces;
   readonly buildTime: Date;
 }
+
+const initrdDirectory = "/run/mos/initrd";
 
 export function deviceContext(): AgentContext {
   return {
     places: defaultPlaces,
     unitDirectory: "/run/systemd/system",
     quadletDirectory: "/run/containers/systemd",
-    anchors: deviceAnchorSources,
+    trust: {
+      // What came with the signed UKI first, then what is on the verified root, then what this root may change.
+      policies: [`${initrdDirectory}/policy.json`, "/usr/lib/mos/policy.json", "/etc/mos/policy.json"],
+      builtIn: builtInPolicy,
+      initrd: initrdDirectory,
+      efivars: "/sys/firmware/efi/efivars",
+      tpm: defaultTpm,
+      deviceCertificates: ["/run/mos/secure/server.crt", "/factory/secure/server.crt"],
+    },
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

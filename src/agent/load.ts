@@ -11,16 +11,21 @@ import {
 import { storePath } from "../generation/places.ts";
 import { inspectLayer } from "../layers/inspect.ts";
 import { rootHashOf } from "../layers/media-type.ts";
-import { parseInstallManifest } from "../manifest/install-json.ts";
 import type { InstallManifest, Target } from "../manifest/schema.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
 import { limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
 import type { Layer, ServiceImage } from "../services/model.ts";
 import { isBootTarget } from "../services/render.ts";
-import { loadAnchors } from "../trust/anchors.ts";
-import { type ManifestSigner, verifySignedManifest } from "../trust/manifest-signature.ts";
 import type { AgentContext } from "./context.ts";
+import {
+  type AcceptedManifest,
+  acceptManifest,
+  type CurrentRoot,
+  type DeviceTrust,
+  loadTrust,
+  rootOfGeneration,
+} from "./trust.ts";
 
 /** A target whose image cannot be used, and why. The other services run on. */
 export interface TargetProblem {
@@ -36,7 +41,10 @@ export interface LoadedImage extends ServiceImage {
 export interface LoadedGeneration {
   readonly number: number;
   readonly record: GenerationRecord;
-  readonly signer: ManifestSigner;
+  readonly trust: DeviceTrust;
+  /** Whom the device trusts since this generation. */
+  readonly current: CurrentRoot;
+  readonly signers: AcceptedManifest["signers"];
   readonly manifest: InstallManifest;
   /** Digest of install.json. */
   readonly digest: Digest;
@@ -57,14 +65,19 @@ export async function loadCurrent(context: AgentContext): Promise<LoadedGenerati
 }
 
 async function loadGeneration(context: AgentContext, generation: Generation): Promise<LoadedGeneration> {
-  const anchors = await loadAnchors(context.anchors);
-  const signer = verifySignedManifest({ ...generation, anchors, time: { kind: "ignore" } });
-  const manifest = parseInstallManifest(generation.manifest);
+  const trust = await loadTrust(context);
+  const current = await rootOfGeneration(context, trust, generation);
+  const { manifest, signers } = acceptManifest(trust, current.root, {
+    ...generation,
+    time: { kind: "ignore" },
+  });
   const { images, problems } = await loadImages(context, manifest);
   return {
     number: generation.number,
     record: generation.record,
-    signer,
+    trust,
+    current,
+    signers,
     manifest,
     digest: digestOf(generation.manifest),
     images,

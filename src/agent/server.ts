@@ -30,7 +30,7 @@ const controlRoutes: Readonly<Record<string, Handler>> = {
   "POST /v1/verify": async (context, request, response) => {
     const { reference, level } = parseBody(verifyRequestSchema, await readBody(request));
     const { verifyReference } = await import("./verify.ts");
-    sendJson(response, 200, await verifyReference(reference, context.anchors, context.buildTime, level));
+    sendJson(response, 200, await verifyReference(context, reference, level));
   },
 };
 
@@ -126,14 +126,16 @@ async function streamUpdate(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { reference } = parseBody(updateRequestSchema, await readBody(request));
+  const { reference, allowOlder } = parseBody(updateRequestSchema, await readBody(request));
   const send = (event: UpdateEvent) => {
     if (!response.writableEnded && !response.destroyed) response.write(formatEvent(event));
   };
   response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
   const { update } = await import("./update.ts");
   try {
-    const result = await update(context, reference, (data) => send({ event: "progress", data }));
+    const result = await update(context, reference, { allowOlder }, (data) =>
+      send({ event: "progress", data }),
+    );
     send({ event: "done", data: result });
   } catch (error) {
     send({ event: "error", data: asMosError(error).toDocument() });

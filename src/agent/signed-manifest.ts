@@ -1,13 +1,11 @@
-// The signed parts of a published manifest: fetched, and chosen. Anybody can attach referrers to a manifest, so
-// every certificate is tried with every signature until one pair verifies; a bogus one is no way to deny service.
+// The signed parts of a published manifest, fetched. Anybody can attach referrers to a manifest, so every
+// certificate is later tried with every signature; a bogus one is no way to deny service.
 import { MosError } from "../errors/mos-error.ts";
-import type { SignedParts } from "../generation/generations.ts";
 import { artifactTypes, readInstallArtifact, readReferrer } from "../oci/artifacts.ts";
 import type { Digest } from "../oci/digest.ts";
 import { limits } from "../oci/model.ts";
 import type { FetchedManifest, Repository } from "../oci/source.ts";
-import type { Anchor, ValidityTime } from "../trust/chain.ts";
-import { type ManifestSigner, verifySignedManifest } from "../trust/manifest-signature.ts";
+import type { SignaturePair } from "../trust/manifest-signature.ts";
 
 /** Referrers of one kind that are looked at. More are ignored: somebody is filling the registry. */
 const maxReferrers = 32;
@@ -63,39 +61,7 @@ async function fetchReferrers(
   });
 }
 
-/** How far a pair came before it was refused: the error of the one that came furthest tells most. */
-function progressOf(error: MosError): number {
-  if (error.code === "signature-invalid") return 2;
-  return error.code === "certificate-malformed" ? 0 : 1;
-}
-
-/**
- * The first certificate and signature that verify.
- * @throws MosError the refusal of the pair that came furthest, with the others as its problems
- */
-export function chooseSigned(
-  candidates: SigningCandidates,
-  anchors: readonly Anchor[],
-  time: ValidityTime,
-): { readonly parts: SignedParts; readonly signer: ManifestSigner } {
-  const refusals: MosError[] = [];
-  for (const certificates of candidates.certificates) {
-    for (const signature of candidates.signatures) {
-      const parts: SignedParts = { manifest: candidates.manifest, certificates, signature };
-      try {
-        return { parts, signer: verifySignedManifest({ ...parts, anchors, time }) };
-      } catch (error) {
-        if (!(error instanceof MosError)) throw error;
-        refusals.push(error);
-      }
-    }
-  }
-  const [worst, ...others] = refusals.sort((a, b) => progressOf(b) - progressOf(a));
-  if (worst === undefined) throw new MosError("signature-missing", "the manifest has no signature");
-  if (others.length === 0) throw worst;
-  throw new MosError(worst.code, worst.message, {
-    ...(worst.about === undefined ? {} : { about: worst.about }),
-    hint: worst.hint,
-    problems: refusals.map(({ code, message }) => `${code}: ${message}`),
-  });
+/** Every certificate with every signature: which belong together shows only when they verify. */
+export function* allPairs({ certificates, signatures }: SigningCandidates): Generator<SignaturePair> {
+  for (const one of certificates) for (const signature of signatures) yield { certificates: one, signature };
 }

@@ -42,6 +42,37 @@ export interface ServiceStatus {
   readonly error?: ErrorDocument;
 }
 
+/** Whether the firmware starts signed programs only. What could not be read is `unverified`, never `enabled`. */
+export interface SecureBootStatus {
+  readonly state: "enabled" | "disabled" | "setup-mode" | "unverified";
+  readonly why: string;
+}
+
+export interface TrustStatus {
+  /** What was checked to come to this status: signature and chain now, content block by block when read. */
+  readonly level: "signature";
+  /** Where the policy is from. */
+  readonly policy: string;
+  /** How many different keys it asks for. */
+  readonly threshold: number;
+  readonly signers: readonly {
+    readonly subject: string;
+    readonly fingerprint: string;
+    readonly algorithm: string;
+    readonly expires: string;
+    readonly anchor: string;
+    readonly anchorSubject: string;
+  }[];
+  /** The device's product, and what says so; absent on a device that is bound to none. */
+  readonly product?: { readonly name: string; readonly source: string };
+  /** What remembers the lowest epoch. */
+  readonly memory: "tpm" | "file";
+  readonly lowestEpoch: number;
+  /** Handovers and revocations that were accepted since the policy. */
+  readonly records: number;
+  readonly secureBoot: SecureBootStatus;
+}
+
 export interface Status {
   readonly version: 1;
   /** `ok`: everything runs; `degraded`: something does not; `none`: nothing was applied; `refused`: not verified. */
@@ -53,18 +84,10 @@ export interface Status {
     readonly manifestDigest: string;
     readonly reference: string;
     readonly acceptedAt: string;
+    readonly release?: { readonly serial: number; readonly epoch: number; readonly expires?: string };
     readonly previous?: number;
   };
-  readonly trust?: {
-    /** What was checked to come to this status: signature and chain now, content block by block when read. */
-    readonly level: "signature";
-    readonly anchor: string;
-    readonly anchorSubject: string;
-    readonly signer: string;
-    readonly signerFingerprint: string;
-    readonly algorithm: string;
-    readonly signerExpires: string;
-  };
+  readonly trust?: TrustStatus;
   readonly services: readonly ServiceStatus[];
   /** What is on the device but does not run on it: what it boots from. */
   readonly bootTargets: readonly {

@@ -4,6 +4,7 @@ import { asMosError, type ErrorDocument, MosError } from "../errors/mos-error.ts
 import { pointedGeneration } from "../generation/generations.ts";
 import { readIdMaps } from "../generation/idmaps.ts";
 import { isHostGroup } from "../manifest/names.ts";
+import type { Release } from "../manifest/schema.ts";
 import type { IdMaps } from "../services/idmap.ts";
 import { rangeLength } from "../services/idmap.ts";
 import { isBootTarget } from "../services/render.ts";
@@ -21,9 +22,10 @@ import { mosVersion } from "../system/version.ts";
 import { mountUnitName } from "../systemd/escape.ts";
 import { lastLogLines, showUnits, type UnitProperties } from "../systemd/manager.ts";
 import type { AgentContext } from "./context.ts";
+import { secureBootStatus } from "./firmware.ts";
 import { type LoadedGeneration, type LoadedImage, loadCurrent, type TargetProblem } from "./load.ts";
 import { actualDigest, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
-import type { LayerStatus, ServiceState, ServiceStatus, Status } from "./status-model.ts";
+import type { LayerStatus, ServiceState, ServiceStatus, Status, TrustStatus } from "./status-model.ts";
 
 const properties = [
   "Id",
@@ -70,21 +72,40 @@ export async function status(context: AgentContext): Promise<Status> {
       manifestDigest: current.digest,
       reference: current.record.reference,
       acceptedAt: current.record.acceptedAt,
+      ...releaseStatus(current.manifest.release),
       ...(previous === undefined ? {} : { previous }),
     },
-    trust: {
-      level: "signature",
-      anchor: current.signer.anchor.source,
-      anchorSubject: current.signer.anchor.subject,
-      signer: current.signer.subject,
-      signerFingerprint: current.signer.fingerprint,
-      algorithm: current.signer.algorithm,
-      signerExpires: current.signer.notAfter.toISOString(),
-    },
+    trust: await trustStatus(context, current),
     services: all,
     bootTargets: current.manifest.targets
       .filter(isBootTarget)
       .map(({ service_name, version, digest }) => ({ name: service_name, version, digest })),
+  };
+}
+
+function releaseStatus(release: Release | undefined): Pick<NonNullable<Status["generation"]>, "release"> {
+  if (release === undefined) return {};
+  const { serial, epoch, expires } = release;
+  return { release: { serial, epoch, ...(expires === undefined ? {} : { expires }) } };
+}
+
+async function trustStatus(context: AgentContext, loaded: LoadedGeneration): Promise<TrustStatus> {
+  const { trust, current, signers } = loaded;
+  return {
+    level: "signature",
+    policy: trust.policy.source,
+    threshold: current.root.threshold,
+    signers: signers.map(({ subject, fingerprint, algorithm, notAfter, anchor }) => ({
+      ...{ subject, fingerprint, algorithm, expires: notAfter.toISOString() },
+      ...{ anchor: anchor.source, anchorSubject: anchor.subject },
+    })),
+    ...(trust.product === undefined
+      ? {}
+      : { product: { name: trust.product.product, source: trust.product.source } }),
+    memory: trust.memory.kind,
+    lowestEpoch: Math.max(trust.floor.epoch, loaded.manifest.release?.epoch ?? 0),
+    records: current.records.length,
+    secureBoot: await secureBootStatus(context.trust),
   };
 }
 

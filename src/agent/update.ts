@@ -2,15 +2,10 @@
 // nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
 import { rm, statfs } from "node:fs/promises";
 import { type ErrorDocument, MosError } from "../errors/mos-error.ts";
-import {
-  addGeneration,
-  makeCurrent,
-  pointedGeneration,
-  type SignedParts,
-} from "../generation/generations.ts";
+import { addGeneration, makeCurrent, pointedGeneration } from "../generation/generations.ts";
 import { ensureIdMaps } from "../generation/idmaps.ts";
 import { generationPath, lockPath, pointerPath, storePath } from "../generation/places.ts";
-import { parseInstallManifest } from "../manifest/install-json.ts";
+import { writeTrustRecord } from "../generation/trust-records.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
@@ -23,16 +18,15 @@ import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
 import type { Places } from "../services/unit-names.ts";
 import { withLock } from "../system/lock.ts";
 import { formatBytes } from "../system/quantity.ts";
-import { loadAnchors } from "../trust/anchors.ts";
-import { trustedNow } from "../trust/clock.ts";
-import type { ManifestSigner } from "../trust/manifest-signature.ts";
 import { type Applied, applyUnits } from "./apply-units.ts";
+import { type Candidate, judge } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedDocument, dropDamagedLayers } from "./damage.ts";
 import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
 import type { Progress } from "./progress.ts";
-import { chooseSigned, fetchCandidates } from "./signed-manifest.ts";
+import { fetchCandidates } from "./signed-manifest.ts";
 import { status } from "./status.ts";
+import { loadTrust, remember } from "./trust.ts";
 
 export interface UpdateResult {
   /** `unchanged`: the manifest is the one that runs already, and all of it is in place. */
@@ -45,11 +39,9 @@ export interface UpdateResult {
   readonly unwell: readonly { readonly service: string; readonly error: ErrorDocument }[];
 }
 
-/** A manifest whose signature holds, and where it is from. */
-interface Accepted {
-  readonly parts: SignedParts;
-  readonly signer: ManifestSigner;
-  readonly manifest: InstallManifest;
+export interface UpdateOptions {
+  /** Going back to an older release of the same epoch is wanted. */
+  readonly allowOlder: boolean;
 }
 
 /** Bytes left free on the state filesystem, so that the system itself can go on working. */
@@ -59,6 +51,7 @@ const reserveBytes = 16 * 1024 * 1024;
 export async function update(
   context: AgentContext,
   reference: string,
+  options: UpdateOptions,
   progress: Progress,
 ): Promise<UpdateResult> {
   const source = openRepositories(parseReference(reference));
@@ -69,7 +62,9 @@ export async function update(
     const candidates = await fetchCandidates(source.install, source.reference);
 
     progress({ kind: "step", step: "verify" });
-    const accepted = await verifyForUpdate(context, candidates, running);
+    const trust = running?.trust ?? (await loadTrust(context));
+    const accepted = await judge(context, trust, { candidates, running, ...options });
+    refusePartial(accepted);
 
     progress({ kind: "step", step: "preflight" });
     const store = await Layout.create(storePath(context.places));
@@ -86,7 +81,9 @@ export async function update(
 
     progress({ kind: "step", step: "commit" });
     const isSame = running !== undefined && running.digest === digestOf(accepted.parts.manifest);
-    const number = isSame ? running.number : await commit(context, accepted.parts, reference);
+    const number = isSame ? running.number : await commit(context, accepted, reference);
+    const { current, record, manifest } = accepted;
+    await remember(trust, { unremembered: record ?? current.unremembered }, manifest.release?.epoch ?? 0);
 
     progress({ kind: "step", step: "activate" });
     const applied = await staged.activate(number);
@@ -121,27 +118,13 @@ async function runningGeneration(context: AgentContext): Promise<LoadedGeneratio
   }
 }
 
-async function verifyForUpdate(
-  context: AgentContext,
-  candidates: Awaited<ReturnType<typeof fetchCandidates>>,
-  running: LoadedGeneration | undefined,
-): Promise<Accepted> {
-  const anchors = await loadAnchors(context.anchors);
-  const now = trustedNow(new Date(), [
-    { date: context.buildTime, source: "the time at which mos was built" },
-    ...(running === undefined
-      ? []
-      : [{ date: running.signer.notBefore, source: "the certificate of the running generation" }]),
-  ]);
-  const { parts, signer } = chooseSigned(candidates, anchors, { kind: "at", ...now });
-  const manifest = parseInstallManifest(parts.manifest);
+function refusePartial({ manifest }: Candidate): void {
   if (manifest.update_type === "partial") {
     throw new MosError(
       "update-type-unsupported",
       "the manifest is a partial one, which this version cannot merge",
     );
   }
-  return { parts, signer, manifest };
 }
 
 interface Documents {
@@ -250,12 +233,23 @@ async function stage(
   };
 }
 
-async function commit(context: AgentContext, parts: SignedParts, reference: string): Promise<number> {
+/**
+ * Makes the manifest the one that runs. A change of trust takes effect in the same instant, because the generation
+ * says how many records are its own.
+ */
+async function commit(
+  context: AgentContext,
+  { parts, current, record }: Candidate,
+  reference: string,
+): Promise<number> {
   const { places } = context;
+  const trustRecords = current.records.length + (record === undefined ? 0 : 1);
+  if (record !== undefined) await writeTrustRecord(places, trustRecords, record);
   const number = await addGeneration(places, parts, {
     version: 1,
     reference,
     acceptedAt: new Date().toISOString(),
+    trustRecords,
   });
   try {
     if (await isBent(places)) await rm(pointerPath(places, "current"));

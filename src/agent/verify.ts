@@ -1,17 +1,17 @@
 // mosctl verify: checks a published manifest without touching the device, and says how far the check went.
 import { createHash } from "node:crypto";
 import { MosError } from "../errors/mos-error.ts";
-import { parseInstallManifest } from "../manifest/install-json.ts";
 import type { InstallManifest, Target } from "../manifest/schema.ts";
 import { digestFromHex, digestOf } from "../oci/digest.ts";
 import { type Descriptor, limits, parseConfig, parseManifest } from "../oci/model.ts";
 import { openRepositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
-import { type AnchorSource, loadAnchors } from "../trust/anchors.ts";
-import { trustedNow } from "../trust/clock.ts";
 import type { ManifestSigner } from "../trust/manifest-signature.ts";
-import { chooseSigned, fetchCandidates } from "./signed-manifest.ts";
+import { judge } from "./candidate.ts";
+import type { AgentContext } from "./context.ts";
+import { fetchCandidates } from "./signed-manifest.ts";
+import { loadTrust } from "./trust.ts";
 
 /**
  * How far the check goes. `signature`: the manifest alone, its images are not at hand; `images`: also every image
@@ -21,34 +21,42 @@ export type VerifyLevel = "signature" | "images" | "content";
 
 export interface VerifyResult {
   readonly level: VerifyLevel;
+  /** Where the policy is from that it was held against. */
+  readonly policy: string;
   readonly artifactDigest: string;
   readonly manifestDigest: string;
   readonly manifest: InstallManifest;
-  readonly signer: ManifestSigner;
+  readonly signers: readonly [ManifestSigner, ...ManifestSigner[]];
 }
 
-/** @throws MosError naming the check that failed */
+/**
+ * Whether this device would accept a manifest, by its trust as it is. What runs here does not count: an older
+ * release, or one of another product on a device without an identity, is judged by `mosctl update`.
+ * @throws MosError naming the check that failed
+ */
 export async function verifyReference(
+  context: AgentContext,
   reference: string,
-  sources: readonly AnchorSource[],
-  buildTime: Date,
   level: VerifyLevel,
 ): Promise<VerifyResult> {
   const source = openRepositories(parseReference(reference));
   const candidates = await fetchCandidates(source.install, source.reference);
-  const anchors = await loadAnchors(sources);
-  const now = trustedNow(new Date(), [{ date: buildTime, source: "the time at which mos was built" }]);
-  const { parts, signer } = chooseSigned(candidates, anchors, { kind: "at", ...now });
-  const manifest = parseInstallManifest(parts.manifest);
+  const trust = await loadTrust(context);
+  const { manifest, signers } = await judge(context, trust, {
+    candidates,
+    running: undefined,
+    allowOlder: true,
+  });
   if (level !== "signature") {
     for (const target of manifest.targets) await verifyImage(source.images, target, level);
   }
   return {
     level,
+    policy: trust.policy.source,
     artifactDigest: candidates.artifact,
-    manifestDigest: digestOf(parts.manifest),
+    manifestDigest: digestOf(candidates.manifest),
     manifest,
-    signer,
+    signers,
   };
 }
 

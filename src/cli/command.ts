@@ -83,15 +83,18 @@ function completionCommand(name: string): Command<CliContext> {
 /**
  * Builds the application of one name: its commands, and `completion`.
  * @param docs what the help of the name itself says
+ * @param aliases other names of some routes, taken as they are written
  */
 export function application(
   name: string,
   docs: { readonly brief: string; readonly fullDescription: string },
   routes: Readonly<Record<string, Route>>,
+  aliases: Readonly<Record<string, string>> = {},
 ): Application<CliContext> {
   const root = buildRouteMap<string, CliContext>({
     docs,
     routes: { ...routes, completion: completionCommand(name) },
+    aliases,
   });
   return buildApplication(root, {
     name,

@@ -69,6 +69,11 @@ export const catalogue = {
     means: "The keyset already has a project of this name.",
     hint: "Keys are never overwritten: choose another name.",
   },
+  "device-exists": {
+    exit: input,
+    means: "The project already has an identity for this machine.",
+    hint: "trust sudi list KEYSET PROJECT; keys are never overwritten.",
+  },
   "key-invalid": {
     exit: input,
     means: "A private key cannot be used.",
@@ -78,6 +83,16 @@ export const catalogue = {
     exit: input,
     means: "The keyset has no key, or the key no file, of this name.",
     hint: "trust keyset show KEYSET",
+  },
+  "output-exists": {
+    exit: input,
+    means: "The file to write is already there, with other content.",
+    hint: "Choose another name, or remove it first.",
+  },
+  "initrd-unusable": {
+    exit: input,
+    means: "An initrd cannot be part of a unified kernel image.",
+    hint: "Compress it with zstd, or not at all.",
   },
   "key-secret": {
     exit: input,
@@ -147,6 +162,81 @@ export const catalogue = {
     means: "A key or signature uses an algorithm that mos does not accept.",
     hint: "Use RSA of 2048 to 8192 bits or EC P-256, with SHA-256.",
   },
+  "certificate-revoked": {
+    exit: refused,
+    means: "A certificate of the chain, or its key, was revoked by the policy or by an accepted release.",
+    hint: "Sign the manifest with another key.",
+  },
+  "signatures-too-few": {
+    exit: refused,
+    means: "Fewer signers vouch for the manifest than the policy asks for.",
+    hint: "Let the missing signers add theirs: mosb manifest sign. Several signatures of one key count once.",
+  },
+  "policy-invalid": {
+    exit: refused,
+    means: "The device's trust policy is there but cannot be used, so nothing is trusted.",
+    hint: "docs/reference/policy.md lists every field.",
+  },
+  "product-mismatch": {
+    exit: refused,
+    means: "The manifest, its signing certificate and the device are not of one product.",
+    hint: "Publish the manifest with the project of this device's product.",
+  },
+  "release-older": {
+    exit: refused,
+    means: "The manifest is an older release than the one that runs.",
+    hint: "mosctl update --allow-older REF goes back on purpose.",
+  },
+  "release-epoch-low": {
+    exit: refused,
+    means: "The manifest is of an epoch that this device has left for ever.",
+    hint: "Publish it again in the device's epoch, which mosctl status shows.",
+  },
+  "release-epoch-jump": {
+    exit: refused,
+    means: "The manifest's epoch is further ahead than one release may go.",
+    hint: "Epochs are counted up one at a time; is the number a mistake?",
+  },
+  "release-expired": {
+    exit: refused,
+    means: "The manifest says that it is not to be applied any more.",
+    hint: "Publish a newer release; check the clock named above.",
+  },
+  "handover-refused": {
+    exit: refused,
+    means: "A release names new trust anchors, or revokes keys, in a way that would lock the device out.",
+    hint: "Sign the release under the old and under the new CA, with keys that it does not revoke.",
+  },
+  "signdata-missing": {
+    exit: refused,
+    means: "Nobody has approved what this machine has started: no policy is signed for its value of PCR 7.",
+    hint: "Start a UKI of the device's keyset under Secure Boot, or add this value with trust keyset pcr7data.",
+  },
+  "signdata-invalid": {
+    exit: refused,
+    means: "The approved policies for PCR 7 are there but cannot be used.",
+    hint: "Make them again with trust keyset pcr7data.",
+  },
+  "tpm-unprovisioned": {
+    exit: refused,
+    means: "The policy requires a TPM, and this one was not provisioned for this device.",
+    hint: "trust provision, or put the device's own TPM back.",
+  },
+  "tpm-provisioned": {
+    exit: state,
+    means: "The TPM was provisioned before.",
+    hint: "trust provision --wipe clears it first; everything that only it knows is lost.",
+  },
+  "trust-rolled-back": {
+    exit: refused,
+    means: "The record of handovers and revocations on disk is not the one that the TPM remembers.",
+    hint: "The disk was restored to an older copy, or comes from another device: install the device anew.",
+  },
+  "anchor-unverified": {
+    exit: refused,
+    means: "A trust anchor in the firmware cannot be relied on, because Secure Boot is off or unreadable.",
+    hint: "Turn Secure Boot on in the firmware's setup.",
+  },
   "manifest-refused": {
     exit: refused,
     means: "An install.json does not fit the schema or its rules, so nothing of it may run.",
@@ -197,6 +287,43 @@ export const catalogue = {
     exit: refused,
     means: "A partial manifest was given, which this version cannot merge.",
     hint: "Publish a manifest with update_type: complete.",
+  },
+
+  // Firmware: variables, signed images, measurements.
+  "efi-variable-missing": {
+    exit: refused,
+    means: "The firmware has no EFI variable of this name, or none can be seen.",
+    hint: "Was this system booted with UEFI, and is efivarfs mounted at /sys/firmware/efi/efivars?",
+  },
+  "efi-variable-invalid": {
+    exit: refused,
+    means: "An EFI variable is not what the specification says it is.",
+    hint: "The firmware's keys are damaged, or somebody made a variable of this name: enrol the keys again.",
+  },
+  "efi-unreadable": {
+    exit: refused,
+    means: "An EFI variable is there and cannot be read, so nothing that rests on it is verified.",
+    hint: "Reading it may need root; the kernel's message is in dmesg.",
+  },
+  "efi-image-malformed": {
+    exit: refused,
+    means: "A file is not an EFI program that has one reading only.",
+    hint: "EFI programs are PE files whose sections follow each other without gaps: build the image again.",
+  },
+  "efi-signature-missing": {
+    exit: refused,
+    means: "An EFI program has no signature.",
+    hint: "trust sign efi --key KEY --cert CERT FILE",
+  },
+  "efi-signature-invalid": {
+    exit: refused,
+    means: "No signature of an EFI program was made over it by the key that must vouch for it.",
+    hint: "The program was altered after it was signed, or another key signed it.",
+  },
+  "event-log-invalid": {
+    exit: refused,
+    means: "A measured boot's event log is malformed.",
+    hint: "It is read from /sys/kernel/security/tpm0/binary_bios_measurements as it is.",
   },
 
   // Where content comes from.

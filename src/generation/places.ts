@@ -19,6 +19,16 @@ export function pointerPath({ state }: Places, pointer: "current" | "previous"):
   return join(state, pointer);
 }
 
+/** Releases that changed whom the device trusts, in order. */
+export function trustRecordPath({ state }: Places, number: number): string {
+  return join(state, "trust", String(number));
+}
+
+/** The lowest epoch, where no TPM remembers it. */
+export function epochPath({ state }: Places): string {
+  return join(state, "epoch.json");
+}
+
 export function idmapsPath({ state }: Places): string {
   return join(state, "idmaps.json");
 }

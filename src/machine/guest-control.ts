@@ -12,10 +12,7 @@
 /** Characters in a line to the guest, its end included; 128 below the driver's buffer it is throttled. */
 export const maxLineLength = 3500;
 
-/** The serial line inside the guest; the host's end is `ssl0=` on the kernel's command line. */
-const line = "/dev/ttyS0";
-
-const server = String.raw`#!/usr/bin/perl
+const server = (line: string): string => String.raw`#!/usr/bin/perl
 # Runs commands for the holder of the other end of a serial line. For virtual machines under test only.
 use strict;
 use warnings;
@@ -184,11 +181,16 @@ interface GuestFile {
 
 const unitName = "mos-machine-control.service";
 
-/** The files a guest's disk needs so that a provider of this room can control it. */
-export const guestControlFiles: readonly GuestFile[] = [
-  { path: "/usr/lib/mos-machine/control", mode: 0o755, content: server },
-  { path: `/etc/systemd/system/${unitName}`, mode: 0o644, content: unit },
-];
+/**
+ * The files a guest's disk needs so that a provider of this room can control it.
+ * @param line the serial line inside the guest whose other end the provider holds
+ */
+export function guestControlFiles(line: string): readonly GuestFile[] {
+  return [
+    { path: "/usr/lib/mos-machine/control", mode: 0o755, content: server(line) },
+    { path: `/etc/systemd/system/${unitName}`, mode: 0o644, content: unit },
+  ];
+}
 
 /** The link that enables them: where it is in the guest, and what it says. */
 export const guestControlLink = {

@@ -34,6 +34,9 @@ export interface UmlOptions {
   readonly bootTimeoutMs?: number;
 }
 
+/** The serial line of the control channel in the guest; the host's end is `ssl0=` on the kernel's command line. */
+export const umlControlLine = "/dev/ttyS0";
+
 /** Directories of machines: on disk, because these files grow, and what is meant for short is often in memory. */
 const workspace = "/var/tmp";
 

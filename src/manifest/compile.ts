@@ -2,7 +2,7 @@
 // manifest that it resolved to. Pure; resolving and packing happen in src/publish.
 import { MosError } from "../errors/mos-error.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { ImportManifest, ImportTarget, InstallManifest } from "./schema.ts";
+import type { ImportManifest, ImportTarget, InstallManifest, Release } from "./schema.ts";
 
 /** The OCI manifest that a target's source resolved to. */
 export interface ResolvedImage {
@@ -13,9 +13,14 @@ export interface ResolvedImage {
 
 /**
  * Compiles a manifest. `images` is in the order of `manifest.targets`.
+ * @param anchors DER of the certificates in the files that `release.anchors` names
  * @throws MosError `digest-mismatch` or `size-mismatch` when a source is not what the manifest pins
  */
-export function compileManifest(manifest: ImportManifest, images: readonly ResolvedImage[]): InstallManifest {
+export function compileManifest(
+  manifest: ImportManifest,
+  images: readonly ResolvedImage[],
+  anchors: readonly Uint8Array[],
+): InstallManifest {
   return {
     version: 1,
     product: manifest.product,
@@ -37,6 +42,20 @@ export function compileManifest(manifest: ImportManifest, images: readonly Resol
       };
     }),
     update_type: manifest.update_type,
+    ...(manifest.release === undefined ? {} : { release: compileRelease(manifest.release, anchors) }),
+  };
+}
+
+function compileRelease(
+  { serial, epoch, expires, revoked }: NonNullable<ImportManifest["release"]>,
+  anchors: readonly Uint8Array[],
+): Release {
+  return {
+    serial,
+    epoch,
+    ...(expires === undefined ? {} : { expires }),
+    ...(anchors.length === 0 ? {} : { anchors: anchors.map((der) => Buffer.from(der).toString("base64")) }),
+    ...(revoked === undefined ? {} : { revoked }),
   };
 }
 

@@ -5,7 +5,7 @@ import type * as z from "zod";
 import { MosError } from "../errors/mos-error.ts";
 import { type Json, parseJson } from "../system/json.ts";
 import { checkRules, type Problem } from "./rules.ts";
-import { type InstallManifest, installManifestSchema } from "./schema.ts";
+import { type InstallManifest, installManifestSchema, type Release } from "./schema.ts";
 
 /** JSON text with the escapes that Go's encoder adds. */
 function goJson(value: Json): string {
@@ -13,6 +13,17 @@ function goJson(value: Json): string {
     /[<>&\u2028\u2029]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
+}
+
+/** Ours, after everything that the published format has; readers of that format skip keys they do not know. */
+function encodeRelease({ serial, epoch, expires, anchors, revoked }: Release): Json {
+  return {
+    serial,
+    epoch,
+    ...(expires === undefined ? {} : { expires }),
+    ...(anchors === undefined ? {} : { anchors: [...anchors] }),
+    ...(revoked === undefined ? {} : { revoked: [...revoked] }),
+  };
 }
 
 /**
@@ -54,6 +65,7 @@ export function encodeInstallManifest(manifest: InstallManifest): Uint8Array {
       size: t.size,
     })),
     update_type: manifest.update_type,
+    ...(manifest.release === undefined ? {} : { release: encodeRelease(manifest.release) }),
   };
   return new TextEncoder().encode(goJson(document));
 }

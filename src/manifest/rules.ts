@@ -23,6 +23,7 @@ export function checkRules(manifest: AnyManifest): Problem[] {
     ...subnets(manifest),
     ...mounts(manifest),
     ...onlyContainersRun(manifest),
+    ...trustInHigherEpoch(manifest),
   ];
 }
 
@@ -191,4 +192,15 @@ function onlyContainersRun({ targets }: AnyManifest): Problem[] {
         ]
       : [],
   );
+}
+
+/** What changes whom a device trusts must not be undone by an older release: it begins an epoch of its own. */
+function trustInHigherEpoch({ release }: AnyManifest): Problem[] {
+  if (release === undefined || release.epoch > 0) return [];
+  return (["anchors", "revoked"] as const)
+    .filter((key) => release[key] !== undefined)
+    .map((key) => ({
+      path: ["release", key],
+      message: "a release that changes whom devices trust needs an epoch above 0",
+    }));
 }

@@ -57,6 +57,18 @@ const sizeTextSchema = z
   )
   .pipe(mebibytesSchema);
 
+/** Hex SHA-256: of a certificate's DER, or of a public key (SubjectPublicKeyInfo). */
+const fingerprintSchema = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hex digits");
+const serialSchema = z.int("must be a whole number").min(1, "must be at least 1");
+const epochSchema = z
+  .int("must be a whole number")
+  .min(0, "must not be negative")
+  .max(2 ** 31 - 1, "must be below 2147483648");
+const expirySchema = z.iso.datetime("must be a time in UTC, such as 2027-01-31T00:00:00Z");
+/** As many as a PEM file of anchors may hold. */
+const maxAnchors = 8;
+const maxRevoked = 256;
+
 // ---- install.json: every key is there, as the published encoder writes them -------------------------------
 
 const installTargetSchema = z.strictObject({
@@ -90,6 +102,20 @@ const installVolumeSchema = z.strictObject({
   size: mebibytesSchema,
 });
 
+const base64Schema = z
+  .string()
+  .max(16 * 1024)
+  .refine((text) => text !== "" && Buffer.from(text, "base64").toString("base64") === text, "must be base64");
+
+const installReleaseSchema = z.strictObject({
+  serial: serialSchema,
+  epoch: epochSchema,
+  expires: expirySchema.optional(),
+  /** DER of the CA certificates that are trusted from this release on, and no others. */
+  anchors: z.array(base64Schema).min(1).max(maxAnchors).optional(),
+  revoked: z.array(fingerprintSchema).min(1).max(maxRevoked).optional(),
+});
+
 export const installManifestSchema = z.strictObject({
   version: z.literal(1, "must be 1, the only version there is"),
   product: lineSchema(255),
@@ -100,11 +126,13 @@ export const installManifestSchema = z.strictObject({
     .transform((volumes) => volumes ?? []),
   targets: z.array(installTargetSchema).max(512),
   update_type: z.enum(["complete", "partial"]),
+  release: installReleaseSchema.optional(),
 });
 
 export type InstallManifest = z.output<typeof installManifestSchema>;
 export type Target = InstallManifest["targets"][number];
 export type Volume = InstallManifest["storage"][number];
+export type Release = NonNullable<InstallManifest["release"]>;
 
 // ---- manifest.yaml: what a person may leave out has a default ---------------------------------------------
 
@@ -195,6 +223,36 @@ const importVolumeSchema = z.strictObject({
     .describe("MiB, or a number with M, G or T. Enforced for volumes in memory, not for persistent ones."),
 });
 
+const importReleaseSchema = z.strictObject({
+  serial: serialSchema.describe(
+    "Number of the release; grows with every one. `mosctl update` does not go back to a lower one unless told to.",
+  ),
+  epoch: epochSchema
+    .default(0)
+    .describe(
+      "Grows only when going back must be impossible: a device that has accepted an epoch refuses all lower ones for ever.",
+    ),
+  expires: expirySchema
+    .optional()
+    .describe("After this time (UTC) the manifest is no longer applied. What is installed does not expire."),
+  anchors: z
+    .array(lineSchema(4096))
+    .min(1)
+    .max(maxAnchors)
+    .optional()
+    .describe(
+      "PEM files of the CA certificates that devices trust from this release on, and no others. Has to be signed under the old and the new CA, and in a higher epoch.",
+    ),
+  revoked: z
+    .array(fingerprintSchema)
+    .min(1)
+    .max(maxRevoked)
+    .optional()
+    .describe(
+      "SHA-256 (hex) of certificates or public keys that devices accept no longer. In a higher epoch only.",
+    ),
+});
+
 export const importManifestSchema = z.strictObject({
   version: z.literal(1, "must be 1, the only version there is").describe("Version of this format."),
   product: lineSchema(255).describe("Product that the manifest is for, usually the project's uuid."),
@@ -210,6 +268,9 @@ export const importManifestSchema = z.strictObject({
     .min(1, "must list at least one target")
     .max(512)
     .describe("The services, and what else is to be on the device."),
+  release: importReleaseSchema
+    .optional()
+    .describe("Which release this is, and whom devices trust after it. Once used it cannot be left out."),
 });
 
 export type ImportManifest = z.output<typeof importManifestSchema>;

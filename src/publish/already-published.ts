@@ -1,4 +1,4 @@
-// Whether a manifest is published already: the same install.json under the same tag, with this project's
+// Whether a manifest is published already: the same install.json under the same tag, with every signer's
 // certificate and a good signature. ECDSA signatures and times differ each time, so this is what makes publishing
 // twice change nothing.
 import { MosError } from "../errors/mos-error.ts";
@@ -7,36 +7,49 @@ import { type Digest, digestOf } from "../oci/digest.ts";
 import { limits } from "../oci/model.ts";
 import type { FetchedManifest, WritableRepository } from "../oci/source.ts";
 import { readCertificates } from "../trust/certificate.ts";
-import type { Project } from "../trust/keyset.ts";
 import { verifySignature } from "../trust/signature.ts";
 import type { Destination } from "./publish.ts";
+import type { Signer } from "./sign.ts";
 
 type ReferrerKind = "certificate" | "signature";
 
 /** The digest of the artifact that is there, or undefined when something has to be published. */
 export async function findPublished(
   { install, tag }: Destination,
-  project: Project,
+  signers: readonly Signer[],
   installJson: Uint8Array,
 ): Promise<Digest | undefined> {
   const fetched = await manifestWith(install, tag, digestOf(installJson));
   if (fetched === undefined) return undefined;
+  for (const signer of signers) {
+    if (!(await isSignedAlready(install, fetched.digest, installJson, signer))) return undefined;
+  }
+  return fetched.digest;
+}
+
+/** Whether an install artifact has this signer's certificate and a good signature of theirs. */
+export async function isSignedAlready(
+  install: WritableRepository,
+  artifact: Digest,
+  installJson: Uint8Array,
+  { project, certificates }: Signer,
+): Promise<boolean> {
   const [{ publicKey }] = readCertificates(new TextEncoder().encode(project.certificatePem));
   const checks: Readonly<Record<ReferrerKind, (content: Uint8Array) => boolean>> = {
-    certificate: (content) => new TextDecoder().decode(content) === project.certificatePem,
+    certificate: (content) => Buffer.compare(content, certificates) === 0,
     signature: (content) => {
       verifySignature(installJson, content, publicKey);
       return true;
     },
   };
   const found = new Set<ReferrerKind>();
-  for (const { digest, artifactType } of await install.referrers(fetched.digest)) {
+  for (const { digest, artifactType } of await install.referrers(artifact)) {
     for (const kind of ["certificate", "signature"] as const) {
       if (artifactType !== undefined && artifactType !== artifactTypes[kind]) continue;
-      if (await holds(install, digest, kind, fetched.digest, checks[kind])) found.add(kind);
+      if (await holds(install, digest, kind, artifact, checks[kind])) found.add(kind);
     }
   }
-  return found.size === 2 ? fetched.digest : undefined;
+  return found.size === 2;
 }
 
 /** The artifact under a tag when it holds this install.json; whatever else is there will be replaced. */

@@ -1,20 +1,21 @@
 // mosb manifest publish: from a manifest to artifacts that a device accepts. Images go first, the signed parts
 // after them, and the tag last: whoever can see the new tag can fetch everything that belongs to it.
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { asMosError, MosError } from "../errors/mos-error.ts";
 import type { LayerFormat } from "../layers/pack.ts";
 import { compileManifest } from "../manifest/compile.ts";
 import { encodeInstallManifest } from "../manifest/install-json.ts";
 import type { ImportManifest } from "../manifest/schema.ts";
-import { type Artifact, buildArtifact, emptyConfig } from "../oci/artifacts.ts";
+import { buildArtifact } from "../oci/artifacts.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/model.ts";
 import type { WritableRepository } from "../oci/source.ts";
-import type { Project } from "../trust/keyset.ts";
-import { signBytes } from "../trust/signature.ts";
+import { readCertificates } from "../trust/certificate.ts";
 import { findPublished } from "./already-published.ts";
 import { type PreparedImage, prepareImage, sendImage } from "./images.ts";
+import { checkDistinct, checkSigner, type Signer, sendArtifacts, signatureArtifacts } from "./sign.ts";
 
 export interface Destination {
   readonly install: WritableRepository;
@@ -26,7 +27,7 @@ export interface Destination {
 interface PublishInput {
   readonly manifest: ImportManifest;
   readonly baseDirectory: string;
-  readonly project: Project;
+  readonly signers: readonly Signer[];
   readonly destination: Destination;
   readonly format: LayerFormat;
   /** RFC 3339 time for the artifacts' annotations. */
@@ -45,6 +46,9 @@ export interface Published {
 
 /** @throws MosError of any step; the tag is then what it was before */
 export async function publish(input: PublishInput): Promise<Published> {
+  checkDistinct(input.signers);
+  for (const signer of input.signers) checkSigner(input.manifest, signer);
+  const anchors = await readAnchorFiles(input.manifest.release?.anchors ?? [], input.baseDirectory);
   const workDirectory = await mkdtemp(join(tmpdir(), "mosb-"));
   try {
     const images: PreparedImage[] = [];
@@ -59,7 +63,7 @@ export async function publish(input: PublishInput): Promise<Published> {
       );
     }
     input.onStep("compiling");
-    const installJson = encodeInstallManifest(compileManifest(input.manifest, images));
+    const installJson = encodeInstallManifest(compileManifest(input.manifest, images, anchors));
     let sentBytes = 0;
     for (const [i, image] of images.entries()) {
       input.onStep(`sending ${input.manifest.targets[i]?.service_name ?? ""}`);
@@ -82,29 +86,35 @@ export async function publish(input: PublishInput): Promise<Published> {
   }
 }
 
-async function* inMemory(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
+/** The certificates of PEM files, in order. @throws MosError `file-unreadable`, `certificate-malformed` */
+async function readAnchorFiles(files: readonly string[], baseDirectory: string): Promise<Uint8Array[]> {
+  const certificates: Uint8Array[] = [];
+  for (const file of files) {
+    const path = resolve(baseDirectory, file);
+    let pem: Uint8Array;
+    try {
+      pem = await readFile(path);
+    } catch (error) {
+      const why = asMosError(error).message;
+      throw new MosError("file-unreadable", `cannot read a trust anchor for release.anchors: ${why}`, {
+        about: path,
+        cause: error,
+      });
+    }
+    certificates.push(...readCertificates(pem).map(({ der }) => der));
+  }
+  return certificates;
 }
 
 async function sendSigned(
-  { destination, project, created }: PublishInput,
+  { destination, signers, created }: PublishInput,
   installJson: Uint8Array,
 ): Promise<Pick<Published, "outcome" | "artifactDigest">> {
-  const existing = await findPublished(destination, project, installJson);
+  const existing = await findPublished(destination, signers, installJson);
   if (existing !== undefined) return { outcome: "unchanged", artifactDigest: existing };
-  const certificate = new TextEncoder().encode(project.certificatePem);
   const install = buildArtifact("install", installJson, created);
-  const artifacts: Artifact[] = [
-    install,
-    buildArtifact("certificate", certificate, created, install),
-    buildArtifact("signature", signBytes(installJson, project.key), created, install),
-  ];
-  const config = { mediaType: mediaTypes.empty, digest: digestOf(emptyConfig), size: emptyConfig.length };
-  await destination.install.putBlob(config, () => inMemory(emptyConfig));
-  for (const { layer, content, manifest } of artifacts) {
-    await destination.install.putBlob(layer, () => inMemory(content));
-    await destination.install.putManifest(manifest, mediaTypes.manifest);
-  }
+  const signatures = signers.flatMap((signer) => signatureArtifacts(install, installJson, signer, created));
+  await sendArtifacts(destination.install, [install, ...signatures]);
   await destination.install.putManifest(install.manifest, mediaTypes.manifest, destination.tag);
   return { outcome: "published", artifactDigest: install.digest };
 }

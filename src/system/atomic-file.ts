@@ -66,6 +66,34 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   await syncDirectory(dirname(path));
 }
 
+/**
+ * Creates a directory of files, for its owner only, whole and durable or not at all.
+ * @throws the system's error, ENOTEMPTY or EEXIST when it does exist
+ */
+export async function addDirectory(
+  path: string,
+  files: Iterable<readonly [name: string, content: Uint8Array]>,
+): Promise<void> {
+  await makeDirectory(dirname(path), 0o700);
+  // One name per target: what a power cut left behind is removed by the next attempt.
+  const temporary = join(dirname(path), `.${basename(path)}.tmp`);
+  await rm(temporary, { recursive: true, force: true });
+  try {
+    await mkdir(temporary, { mode: 0o700 });
+    for (const [name, content] of files) {
+      await using handle = await open(join(temporary, name), "wx", 0o600);
+      await handle.writeFile(content);
+      await handle.sync();
+    }
+    await syncDirectory(temporary);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+}
+
 /** Points a symbolic link at a new target by rename, so that it always points somewhere. */
 export async function replaceSymlink(path: string, target: string): Promise<void> {
   const temporary = temporaryBeside(path);

@@ -12,6 +12,8 @@ const packages: Readonly<Record<string, string>> = {
   systemctl: "systemd",
   podman: "podman",
   tar: "tar",
+  ukify: "systemd-ukify",
+  "virt-fw-vars": "python3-virt-firmware",
 };
 
 interface RunOptions {

@@ -18,7 +18,7 @@ import { encodeSignature, type TpmSignature } from "./signature.ts";
 import type { Tpm } from "./tpm.ts";
 
 /** A policy that a key has signed, so that it may be used where PolicyAuthorize names the key. */
-interface Approval {
+export interface Approval {
   /** The steps; what comes before them in the whole policy was signed with them. */
   readonly policy: Policy;
   /** Over approvalMessage(). */

@@ -19,6 +19,8 @@ export interface Certificate {
   readonly der: Uint8Array;
   /** SHA-256 of the DER: 64 lower-case hex digits. */
   readonly fingerprint: string;
+  /** The content octets of the serial number: with the issuer's name, what a signature names its signer by. */
+  readonly serial: Uint8Array;
   readonly subject: DistinguishedName;
   readonly issuer: DistinguishedName;
   readonly notBefore: Date;
@@ -88,6 +90,7 @@ function decode(der: Uint8Array): Certificate {
   return {
     der,
     fingerprint: createHash("sha256").update(der).digest("hex"),
+    serial: serial.content,
     subject,
     issuer,
     ...validity,
@@ -125,6 +128,14 @@ export function readCertificates(pem: Uint8Array): readonly [Certificate, ...Cer
   if (first === undefined)
     throw new MosError("certificate-malformed", "cannot read a certificate: there is none");
   return [readCertificate(first), ...rest.map(readCertificate)];
+}
+
+/**
+ * SHA-256 of the public key (SubjectPublicKeyInfo), hex. A key may be in several certificates: it is the key that
+ * signs, that an NV index pins, and that is revoked when it was stolen.
+ */
+export function keyIdOf({ publicKey }: Certificate): string {
+  return createHash("sha256").update(publicKey.spki).digest("hex");
 }
 
 /** Whether `issuer` bears the name that `certificate` gives for its issuer; compared byte by byte. */

@@ -2,7 +2,7 @@
 // and the time are given. A certificate whose issuer is found by name and key must satisfy every rule; what an
 // issuer breaks is reported by its own code, before "no way to an anchor" is.
 import { MosError } from "../errors/mos-error.ts";
-import { type Certificate, isIssuedBy, namesIssuer } from "./certificate.ts";
+import { type Certificate, isIssuedBy, keyIdOf, namesIssuer } from "./certificate.ts";
 import { codeSigning } from "./certificate-extensions.ts";
 
 /**
@@ -32,6 +32,8 @@ interface ChainInput {
   readonly leaf: Certificate;
   readonly intermediates: readonly Certificate[];
   readonly anchors: readonly Anchor[];
+  /** SHA-256 (hex) of certificates and of public keys that may not be anywhere in a chain. */
+  readonly revoked: ReadonlySet<string>;
   readonly time: ValidityTime;
 }
 
@@ -62,8 +64,15 @@ function expiryProblem(certificate: Certificate, time: ValidityTime): MosError |
   return undefined;
 }
 
+function revocationProblem(certificate: Certificate, revoked: ReadonlySet<string>): MosError | undefined {
+  const found = [certificate.fingerprint, keyIdOf(certificate)].find((id) => revoked.has(id));
+  if (found === undefined) return undefined;
+  const about = certificate.subject.text;
+  return new MosError("certificate-revoked", `cannot accept ${about}: ${found} was revoked`, { about });
+}
+
 /** What forbids a certificate to be the signer of a manifest. */
-function leafProblem(leaf: Certificate, anchors: readonly Anchor[]): MosError | undefined {
+function leafProblem({ leaf, anchors, revoked }: ChainInput): MosError | undefined {
   const { isCa, keyUsage, extendedKeyUsage } = leaf.permissions;
   const refuse = (why: string): MosError =>
     new MosError("chain-constraint", `cannot accept the signing certificate: ${why}`, {
@@ -79,14 +88,18 @@ function leafProblem(leaf: Certificate, anchors: readonly Anchor[]): MosError | 
   if (extendedKeyUsage !== undefined && !extendedKeyUsage.includes(codeSigning)) {
     return refuse("its extendedKeyUsage does not include codeSigning");
   }
-  return undefined;
+  return revocationProblem(leaf, revoked);
 }
 
 /**
  * What forbids a certificate to issue the ones below it.
  * @param casBelow how many CA certificates stand between it and the leaf
  */
-function issuerProblem(issuer: Certificate, casBelow: number, time: ValidityTime): MosError | undefined {
+function issuerProblem(
+  issuer: Certificate,
+  casBelow: number,
+  { revoked, time }: ChainInput,
+): MosError | undefined {
   const { isCa, pathLength, keyUsage, extendedKeyUsage } = issuer.permissions;
   const about = issuer.subject.text;
   const refuse = (why: string): MosError =>
@@ -106,7 +119,7 @@ function issuerProblem(issuer: Certificate, casBelow: number, time: ValidityTime
   if (extendedKeyUsage !== undefined && !extendedKeyUsage.includes(codeSigning)) {
     return refuse("its extendedKeyUsage does not include codeSigning");
   }
-  return expiryProblem(issuer, time);
+  return revocationProblem(issuer, revoked) ?? expiryProblem(issuer, time);
 }
 
 class Search {
@@ -154,7 +167,7 @@ class Search {
       if (!namesIssuer(top, issuer)) return false;
       named = true;
       if (!this.isSigner(top, issuer)) return false;
-      const problem = issuerProblem(issuer, path.length - 1, this.input.time);
+      const problem = issuerProblem(issuer, path.length - 1, this.input);
       if (problem !== undefined) this.note(problem);
       return problem === undefined;
     };
@@ -178,11 +191,11 @@ class Search {
 
 /**
  * Finds the way from the leaf to an anchor on which every rule holds. Anchors come first, in their order.
- * @throws MosError `chain-untrusted`, `chain-not-ca`, `chain-constraint`, `certificate-expired`,
- * `certificate-not-yet-valid`
+ * @throws MosError `chain-untrusted`, `chain-not-ca`, `chain-constraint`, `certificate-revoked`,
+ * `certificate-expired`, `certificate-not-yet-valid`
  */
 export function verifyChain(input: ChainInput): Chain {
-  const forbidden = leafProblem(input.leaf, input.anchors);
+  const forbidden = leafProblem(input);
   if (forbidden !== undefined) throw forbidden;
   const chain = new Search(input).run();
   // Last, because the dates of a certificate that nobody vouches for mean nothing.

@@ -20,6 +20,8 @@ export interface DistinguishedName {
   /** For example `O=Example, CN=Manifest rootCA`. */
   readonly text: string;
   readonly commonName: string | undefined;
+  /** The attribute serialNumber (2.5.4.5), which names a device. */
+  readonly serialNumber: string | undefined;
   /** The encoding, which is what names are compared by. */
   readonly raw: Uint8Array;
 }
@@ -39,11 +41,12 @@ function textOf(value: DerElement): string {
 /**
  * Reads a Name.
  * @throws SyntaxError (TypeError for broken UTF-8) when it is malformed, has characters that cannot be seen,
- * or has two common names
+ * or has two common names or serial numbers
  */
 export function readName(element: DerElement): DistinguishedName {
   const parts: string[] = [];
   const commonNames: string[] = [];
+  const serialNumbers: string[] = [];
   const names = new DerFields(element, tags.sequence, "a name");
   for (let set = names.any(); set !== undefined; set = names.any()) {
     const members = new DerFields(set, tags.set, "a relative name");
@@ -57,8 +60,15 @@ export function readName(element: DerElement): DistinguishedName {
       if (deceptive.test(text)) throw new SyntaxError("a name has characters that cannot be seen");
       parts.push(`${labels[oid] ?? oid}=${text}`);
       if (labels[oid] === "CN") commonNames.push(text);
+      if (labels[oid] === "serialNumber") serialNumbers.push(text);
     }
   }
   if (commonNames.length > 1) throw new SyntaxError("a name has two common names");
-  return { text: parts.join(", "), commonName: commonNames[0], raw: element.raw };
+  if (serialNumbers.length > 1) throw new SyntaxError("a name has two serial numbers");
+  return {
+    text: parts.join(", "),
+    commonName: commonNames[0],
+    serialNumber: serialNumbers[0],
+    raw: element.raw,
+  };
 }

@@ -70,7 +70,7 @@ async function importIssuer(key: SigningKey) {
 /** Makes a new key and its certificate. */
 export async function issue(input: IssueInput): Promise<Issued> {
   const { profile, issuer } = input;
-  const { isCa, digitalSignature, codeSigning } = roles[profile.role];
+  const { isCa, keyUsage, extendedKeyUsage } = roles[profile.role];
   const x509 = await loadX509();
   const keys = await webcrypto.subtle.generateKey(keyAlgorithms[input.keyType], true, ["sign", "verify"]);
   const above = issuer === undefined ? undefined : await importIssuer(issuer.key);
@@ -92,8 +92,17 @@ export async function issue(input: IssueInput): Promise<Issued> {
     signingAlgorithm: { name: (above?.signing ?? keys.privateKey).algorithm.name, hash: "SHA-256" },
     extensions: [
       ...(isCa ? [new x509.BasicConstraintsExtension(true, undefined, true)] : []),
-      ...(digitalSignature ? [new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true)] : []),
-      ...(codeSigning ? [new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.codeSigning])] : []),
+      ...(keyUsage.length === 0
+        ? []
+        : [
+            new x509.KeyUsagesExtension(
+              keyUsage.reduce((flags, use) => flags | x509.KeyUsageFlags[use], 0),
+              true,
+            ),
+          ]),
+      ...(extendedKeyUsage.length === 0
+        ? []
+        : [new x509.ExtendedKeyUsageExtension(extendedKeyUsage.map((use) => x509.ExtendedKeyUsage[use]))]),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       ...(above === undefined ? [] : [await x509.AuthorityKeyIdentifierExtension.create(above.public)]),
     ],

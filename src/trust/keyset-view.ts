@@ -3,7 +3,8 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
 import { readCertificates } from "./certificate.ts";
-import { keysetPath, listProjects } from "./keyset.ts";
+import { listProjects } from "./keyset.ts";
+import { keysetPath } from "./keyset-files.ts";
 
 /** What people and JSON readers are told of a certificate. */
 interface CertificateView {

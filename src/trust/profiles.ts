@@ -6,15 +6,24 @@ export const keyTypes = ["rsa2048", "p256"] as const;
 export type KeyType = (typeof keyTypes)[number];
 
 /** What the extensions of a certificate allow its key. */
-export type Role = "ca" | "signer" | "exchange";
+export type Role = "ca" | "signer" | "exchange" | "device";
+
+interface RoleExtensions {
+  readonly isCa: boolean;
+  readonly keyUsage: readonly ("digitalSignature" | "keyEncipherment" | "dataEncipherment")[];
+  readonly extendedKeyUsage: readonly ("codeSigning" | "serverAuth" | "clientAuth")[];
+}
 
 /** keyUsage and extendedKeyUsage of each role; a CA has neither. */
-export const roles: Readonly<
-  Record<Role, { isCa: boolean; digitalSignature: boolean; codeSigning: boolean }>
-> = {
-  ca: { isCa: true, digitalSignature: false, codeSigning: false },
-  signer: { isCa: false, digitalSignature: true, codeSigning: true },
-  exchange: { isCa: false, digitalSignature: true, codeSigning: false },
+export const roles: Readonly<Record<Role, RoleExtensions>> = {
+  ca: { isCa: true, keyUsage: [], extendedKeyUsage: [] },
+  signer: { isCa: false, keyUsage: ["digitalSignature"], extendedKeyUsage: ["codeSigning"] },
+  exchange: { isCa: false, keyUsage: ["digitalSignature"], extendedKeyUsage: [] },
+  device: {
+    isCa: false,
+    keyUsage: ["digitalSignature", "keyEncipherment", "dataEncipherment"],
+    extendedKeyUsage: ["serverAuth", "clientAuth"],
+  },
 };
 
 export interface Profile {
@@ -63,8 +72,34 @@ export function projectProfile(uuid: string): Profile {
   };
 }
 
+/** The CA that gives each device its identity (the published system's SUDI). */
+export const deviceCa = "sudi-ca";
+
+/** The certificate of one device; {@link deviceSubject} comes before its common name. */
+export function deviceProfile(machine: string): Profile {
+  return {
+    name: "sudi",
+    commonName: machine,
+    issuer: deviceCa,
+    role: "device",
+    validity: endOfCentury,
+    hasGuid: false,
+  };
+}
+
+/** Attribute serialNumber (RFC 4519 section 2.31), which @peculiar/x509 knows by its OID only. */
+const serialNumberOid = "2.5.4.5";
+
+/** Product and machine, as the published system writes them (productOfDevice reads them). */
+export function deviceSubject(product: string, machine: string): readonly SubjectPart[] {
+  return [{ [serialNumberOid]: `PID:${product} SN:${machine}` }];
+}
+
 /** Name parts before the common name, in the order of their encoding. */
-export type SubjectPart = { readonly O: string } | { readonly OU: string };
+export type SubjectPart =
+  | { readonly O: string }
+  | { readonly OU: string }
+  | { readonly [serialNumberOid]: string };
 
 /** Only the manifest CA bears the organization's name. */
 export function organizationOf(

@@ -3,9 +3,10 @@
 import { lstat, readdir, readFile, readlink } from "node:fs/promises";
 import { join, relative } from "node:path";
 import type { AgentContext } from "../../src/agent/context.ts";
-import { update } from "../../src/agent/update.ts";
+import { type UpdateOptions, update } from "../../src/agent/update.ts";
 import { asMosError, type MosError } from "../../src/errors/mos-error.ts";
 import { digestOf } from "../../src/oci/digest.ts";
+import { builtInPolicy } from "../../src/trust/policy.ts";
 
 /** A device whose state, units and anchor (`ca.pem`) are below `root`. */
 export function contextIn(root: string): AgentContext {
@@ -13,7 +14,14 @@ export function contextIn(root: string): AgentContext {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "systemd"),
     quadletDirectory: join(root, "quadlet"),
-    anchors: [`file:${join(root, "ca.pem")}`],
+    trust: {
+      policies: [join(root, "policy.json")],
+      builtIn: { ...builtInPolicy, anchors: [`file:${join(root, "ca.pem")}`] },
+      initrd: join(root, "initrd"),
+      efivars: join(root, "efivars"),
+      tpm: { kind: "device", path: join(root, "tpm") },
+      deviceCertificates: [join(root, "server.crt")],
+    },
     buildTime: new Date(0),
   };
 }
@@ -23,9 +31,10 @@ export async function updateError(
   device: AgentContext,
   reference: string,
   onStep: (step: string) => void = () => undefined,
+  options: UpdateOptions = { allowOlder: false },
 ): Promise<MosError> {
   try {
-    await update(device, reference, (event) => {
+    await update(device, reference, options, (event) => {
       if (event.kind === "step") onStep(event.step);
     });
   } catch (error) {

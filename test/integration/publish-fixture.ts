@@ -7,6 +7,7 @@ import { parseManifestYaml } from "../../src/manifest/manifest-yaml.ts";
 import { openWritable } from "../../src/oci/open.ts";
 import { parseDestination } from "../../src/oci/reference.ts";
 import { type Destination, type Published, publish } from "../../src/publish/publish.ts";
+import { signerOf } from "../../src/publish/sign.ts";
 import type { Project } from "../../src/trust/keyset.ts";
 import { readSigningKey } from "../../src/trust/signature.ts";
 import type { Issued } from "../unit/trust/authority.ts";
@@ -15,7 +16,7 @@ import { listen } from "./bad-registry.ts";
 /** A project of a keyset that is nowhere on the disk. */
 export function projectOf({ pem, keys }: Issued): Project {
   const key = KeyObject.from(keys.privateKey).export({ type: "pkcs8", format: "pem" }).toString();
-  return { uuid: "", path: "", certificatePem: pem, key: readSigningKey(key, "test") };
+  return { uuid: "", path: "", certificatePem: pem, caPem: "", key: readSigningKey(key, "test") };
 }
 
 /** A root with one program of the given text. */
@@ -50,7 +51,7 @@ export async function publishTarget(call: PublishCall): Promise<Published> {
   return await publish({
     manifest: parseManifestYaml(yaml, "manifest.yaml"),
     baseDirectory: call.directory,
-    project: call.project,
+    signers: [signerOf(call.project, false)],
     destination: call.destination,
     format: "squashfs",
     created: new Date().toISOString(),

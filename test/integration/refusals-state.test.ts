@@ -255,7 +255,7 @@ describe("state that is not as mos left it", () => {
 
 test("a caller that does not listen any more does not stop an update", async () => {
   const device = await newDevice(signers);
-  const broken = update(device, reference, () => {
+  const broken = update(device, reference, { allowOlder: false }, () => {
     throw new Error("the caller is gone");
   });
   // The agent's own sender never throws (server.ts); what does throw is a defect and is no half update.

@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { loadAnchors } from "../../src/trust/anchors.ts";
 import { addKeyset, addProject, openProject } from "../../src/trust/keyset.ts";
 import { verifySignedManifest } from "../../src/trust/manifest-signature.ts";
 import { profiles } from "../../src/trust/profiles.ts";
@@ -13,6 +12,8 @@ import { signBytes } from "../../src/trust/signature.ts";
 
 const execute = promisify(execFile);
 const keyTypes = ["rsa2048", "p256"] as const;
+
+import { rootOfFile } from "../unit/trust/roots.ts";
 
 let root: string;
 beforeAll(async () => {
@@ -33,12 +34,12 @@ const openssl = async (...args: readonly string[]): Promise<string> =>
   (await execute("openssl", args)).stdout;
 
 async function verify(certificates: Uint8Array, signature: Uint8Array, ca: string) {
-  return verifySignedManifest({
-    manifest: await readFile(manifestPath()),
-    ...{ certificates, signature },
-    anchors: await loadAnchors([`file:${ca}`]),
-    time: { kind: "at", date: new Date(), source: "the system clock" },
-  });
+  return verifySignedManifest(
+    await readFile(manifestPath()),
+    { certificates, signature },
+    await rootOfFile(ca),
+    { kind: "at", date: new Date(), source: "the system clock" },
+  );
 }
 
 describe.each(keyTypes)("with %s keys", (name) => {
@@ -264,6 +265,8 @@ describe("the command itself", () => {
       "COMP_WORDS=(trust ''); COMP_CWORD=1; _trust_complete; echo \"$" + '{COMPREPLY[*]}"',
     ].join("\n");
     const env = { ...process.env, MOS_KEYSETS: root, NODE: process.execPath, MAIN: main };
-    expect((await execute("bash", ["-c", script], { env })).stdout).toBe("p256\nkeyset project completion\n");
+    expect((await execute("bash", ["-c", script], { env })).stdout).toBe(
+      "p256\nkeyset project sign verify compute-pcr7 efivars completion\n",
+    );
   });
 });

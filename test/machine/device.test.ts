@@ -153,7 +153,7 @@ describe("a device", () => {
     expect(services.map(({ name, state }) => `${name} ${state}`)).toEqual([
       ...["files mounted", "other running", "plain running", "web running"],
     ]);
-    expect(trust?.anchor).toBe("file:/etc/mos/manifestCA.pem");
+    expect(trust?.signers.map(({ anchor }) => anchor)).toEqual(["file:/etc/mos/manifestCA.pem"]);
   });
 
   it("answers on its published ports", async () => {

@@ -6,6 +6,7 @@ import { exitCodes } from "../../errors/catalogue.ts";
 import { formatDuration } from "../../system/quantity.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { type Cell, escapeControls, jsonText, keyValues, type Look, paint, table } from "../output.ts";
+import { releaseText } from "../release-text.ts";
 import type { OutputStream } from "../terminal.ts";
 import { problemText } from "./problem.ts";
 
@@ -70,6 +71,13 @@ function age(since: string | undefined): string {
   return since === undefined ? "" : formatDuration(Math.max(0, Date.now() - Date.parse(since)));
 }
 
+function memoryText({ memory, lowestEpoch, records }: NonNullable<Status["trust"]>): string {
+  const where =
+    memory === "tpm" ? "kept by the TPM" : "kept in a file, which somebody with the disk can change";
+  const changes = records === 0 ? "" : `, ${records} change${records === 1 ? "" : "s"} of trust`;
+  return `not below epoch ${lowestEpoch}${changes} (${where})`;
+}
+
 function show(stdout: OutputStream, status: Status): string {
   const { generation, trust, services } = status;
   const health = paint(stdout, healthLooks[status.health], `● ${status.health}`);
@@ -89,9 +97,18 @@ function show(stdout: OutputStream, status: Status): string {
     ["manifest", generation.manifestDigest],
     ["from", generation.reference],
     ["accepted", generation.acceptedAt],
-    ["signed by", trust.signer],
-    ["vouched for by", `${trust.anchorSubject} (${trust.anchor})`],
-    ["checked", `${trust.algorithm} signature and chain; content block by block as it is read`],
+    ["release", generation.release === undefined ? undefined : releaseText(generation.release)],
+    ...trust.signers.flatMap((signer): [string, string][] => [
+      ["signed by", `${signer.subject} (${signer.algorithm})`],
+      ["vouched for by", `${signer.anchorSubject} (${signer.anchor})`],
+    ]),
+    [
+      "policy",
+      `${trust.policy}; ${trust.product === undefined ? "this device is bound to no product" : `product by ${trust.product.source}`}`,
+    ],
+    ["going back", memoryText(trust)],
+    ["Secure Boot", `${trust.secureBoot.state}: ${trust.secureBoot.why}`],
+    ["checked", "signatures and chains; content block by block as it is read"],
   ]);
   const rows = services.map((service): Cell[] => [
     service.name,

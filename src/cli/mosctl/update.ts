@@ -3,7 +3,7 @@ import { isAbsolute, resolve } from "node:path";
 import { buildCommand } from "@stricli/core";
 import { requestUpdate } from "../../agent/client.ts";
 import type { ProgressEvent } from "../../agent/progress.ts";
-import type { UpdateResult } from "../../agent/update.ts";
+import type { UpdateOptions, UpdateResult } from "../../agent/update.ts";
 import { exitCodes } from "../../errors/catalogue.ts";
 import { formatBytes } from "../../system/quantity.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
@@ -18,17 +18,22 @@ export function absoluteReference(reference: string): string {
   return `oci:${resolve(directory)}${reference.slice("oci:".length + directory.length)}`;
 }
 
+interface UpdateFlags extends JsonFlag {
+  readonly allowOlder?: boolean;
+}
+
 async function runUpdate(
   reference: string,
+  options: UpdateOptions,
   onProgress: (event: ProgressEvent) => void,
 ): Promise<UpdateResult> {
-  const answer = await requestUpdate(reference, onProgress);
+  const answer = await requestUpdate(reference, options, onProgress);
   if (answer !== undefined) return answer;
   const [{ deviceContext }, { update }] = await Promise.all([
     import("../../agent/context.ts"),
     import("../../agent/update.ts"),
   ]);
-  return await update(deviceContext(), reference, onProgress);
+  return await update(deviceContext(), reference, options, onProgress);
 }
 
 const outcomes: Readonly<Record<UpdateResult["outcome"], string>> = {
@@ -38,16 +43,25 @@ const outcomes: Readonly<Record<UpdateResult["outcome"], string>> = {
 };
 
 export const updateCommand = withExamples(
-  buildCommand<JsonFlag, [string], CliContext>({
+  buildCommand<UpdateFlags, [string], CliContext>({
     docs: {
       brief: "Fetch, verify, store and activate a manifest",
       fullDescription: `Nothing on the device changes before the signature, its chain, and every digest and size hold. Services that
-did not change are not restarted.
+did not change are not restarted. A release that is older than the one that runs is refused, unless --allow-older
+says that going back is what you want; a lower epoch is refused for ever.
 
 REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG, or oci:DIR:TAG.`,
     },
     parameters: {
-      flags: { json: jsonFlag },
+      flags: {
+        allowOlder: {
+          kind: "boolean",
+          brief: "Go back to an older release of the same epoch",
+          optional: true,
+          withNegated: false,
+        },
+        json: jsonFlag,
+      },
       positional: {
         kind: "tuple",
         parameters: [{ brief: "the manifest", placeholder: "REF", parse: (input: string) => input }],
@@ -63,7 +77,8 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
       let step = "";
       let result: UpdateResult;
       try {
-        result = await runUpdate(absoluteReference(reference), (event) => {
+        const options = { allowOlder: flags.allowOlder === true };
+        result = await runUpdate(absoluteReference(reference), options, (event) => {
           if (event.kind === "step") step = event.step;
           if (event.kind === "bytes") progress.update(event.done, event.total, step);
           else progress.update(0, undefined, step);

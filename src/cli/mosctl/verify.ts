@@ -2,11 +2,13 @@
 import { resolve } from "node:path";
 import { buildCommand } from "@stricli/core";
 import { requestVerify } from "../../agent/client.ts";
+import type { AgentContext } from "../../agent/context.ts";
 import type { VerifyLevel, VerifyResult } from "../../agent/verify.ts";
 import { MosError } from "../../errors/mos-error.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues, table } from "../output.ts";
 import { startProgress } from "../progress.ts";
+import { releaseText } from "../release-text.ts";
 import { absoluteReference } from "./update.ts";
 
 interface VerifyFlags extends JsonFlag {
@@ -29,6 +31,18 @@ function levelOf({ offlineImages, content }: VerifyFlags): VerifyLevel {
   return content ? "content" : "images";
 }
 
+/** The context of somebody who trusts a CA of their own, whatever this machine's policy says. */
+function trusting(context: AgentContext, ca: string): AgentContext {
+  const { trust } = context;
+  const builtIn = { ...trust.builtIn, source: "--ca", anchors: [`file:${ca}` as const] };
+  const nowhere = { state: "/nonexistent", run: context.places.run };
+  return {
+    ...context,
+    places: nowhere,
+    trust: { ...trust, policies: [], builtIn, deviceCertificates: [] },
+  };
+}
+
 async function verify(reference: string, ca: string | undefined, level: VerifyLevel): Promise<VerifyResult> {
   // With a CA of the caller's own the device's policy has no part in it. The agent's answer is for its owner.
   if (ca === undefined && process.getuid?.() === 0) {
@@ -39,13 +53,8 @@ async function verify(reference: string, ca: string | undefined, level: VerifyLe
     import("../../agent/context.ts"),
     import("../../agent/verify.ts"),
   ]);
-  const { anchors, buildTime } = deviceContext();
-  return await verifyReference(
-    reference,
-    ca === undefined ? anchors : [`file:${resolve(ca)}`],
-    buildTime,
-    level,
-  );
+  const context = deviceContext();
+  return await verifyReference(ca === undefined ? context : trusting(context, resolve(ca)), reference, level);
 }
 
 export const verifyCommand = withExamples(
@@ -105,9 +114,12 @@ export const verifyCommand = withExamples(
           ["product", result.manifest.product],
           ["manifest", result.manifestDigest],
           ["artifact", result.artifactDigest],
-          ["signed by", result.signer.subject],
-          ["vouched for by", `${result.signer.anchor.subject} (${result.signer.anchor.source})`],
-          ["algorithm", result.signer.algorithm],
+          ["policy", result.policy],
+          ["release", releaseText(result.manifest.release)],
+          ...result.signers.flatMap((signer): [string, string][] => [
+            ["signed by", `${signer.subject} (${signer.algorithm})`],
+            ["vouched for by", `${signer.anchor.subject} (${signer.anchor.source})`],
+          ]),
         ]),
       );
       const rows = result.manifest.targets.map(({ service_name, version, service_type, digest }) => [

@@ -1,5 +1,6 @@
 // Parameters that several commands of `trust` take, with their completions.
-import { keysetsDirectory, listKeysets } from "../../trust/keyset.ts";
+import { listKeysets } from "../../trust/keyset.ts";
+import { keysetsDirectory } from "../../trust/keyset-files.ts";
 import type { CliContext } from "../command.ts";
 
 /** The directory of all keysets, for this command's environment. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { maxRequestBytes, type SocketName } from "../../../src/agent/api.ts";
 import { createApiServer } from "../../../src/agent/server.ts";
+import { contextIn } from "../../integration/device-fixture.ts";
 import { temporaryDirectory } from "../../support.ts";
 
 interface Served {
@@ -19,11 +20,7 @@ interface Served {
 
 async function serve(name: SocketName): Promise<Served> {
   const root = await temporaryDirectory();
-  const context = {
-    places: { state: join(root, "state"), run: join(root, "run") },
-    ...{ unitDirectory: join(root, "units"), quadletDirectory: join(root, "quadlets") },
-    ...{ anchors: [], buildTime: new Date(0) },
-  };
+  const context = contextIn(root);
   let active = 0;
   let ended = 0;
   const server = createApiServer(context, name, (change) => {

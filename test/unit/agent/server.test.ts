@@ -10,21 +10,15 @@ import {
   readErrorDocument,
   type SocketName,
 } from "../../../src/agent/api.ts";
-import type { AgentContext } from "../../../src/agent/context.ts";
 import { createApiServer } from "../../../src/agent/server.ts";
 import { catalogue, type ErrorCode } from "../../../src/errors/catalogue.ts";
 import { MosError } from "../../../src/errors/mos-error.ts";
+import { contextIn } from "../../integration/device-fixture.ts";
 import { temporaryDirectory } from "../../support.ts";
 
 async function serve(name: SocketName): Promise<string> {
   const root = await temporaryDirectory();
-  const context: AgentContext = {
-    places: { state: join(root, "state"), run: join(root, "run") },
-    unitDirectory: join(root, "units"),
-    quadletDirectory: join(root, "quadlets"),
-    anchors: [],
-    buildTime: new Date(0),
-  };
+  const context = contextIn(root);
   const path = join(root, "socket");
   const server = createApiServer(context, name, () => undefined);
   await new Promise<void>((resolve) => server.listen(path, resolve));

@@ -2,13 +2,15 @@
 import { KeyObject, sign } from "node:crypto";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { chooseSigned, fetchCandidates, type SigningCandidates } from "../../../src/agent/signed-manifest.ts";
+import { allPairs, fetchCandidates, type SigningCandidates } from "../../../src/agent/signed-manifest.ts";
 import { MosError } from "../../../src/errors/mos-error.ts";
 import { type Artifact, artifactTypes, buildArtifact } from "../../../src/oci/artifacts.ts";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { type Descriptor, mediaTypes } from "../../../src/oci/model.ts";
 import type { Repository } from "../../../src/oci/source.ts";
-import { anchor, at, type Issued, make } from "../trust/authority.ts";
+import { type AcceptedPair, verifyManifest } from "../../../src/trust/manifest-signature.ts";
+import { at, type Issued, make } from "../trust/authority.ts";
+import { rootOf } from "../trust/roots.ts";
 
 const manifest = Buffer.from('{"version":1}');
 const signedBy = ({ keys }: Issued, bytes: Uint8Array = manifest): Uint8Array =>
@@ -36,9 +38,9 @@ const candidates = (
   ...{ artifact: digestOf("artifact"), manifest, certificates, signatures },
 });
 
-function choose(of: SigningCandidates): ReturnType<typeof chooseSigned> | MosError {
+function choose(of: SigningCandidates): readonly AcceptedPair[] | MosError {
   try {
-    return chooseSigned(of, [anchor(ca)], at("2026-01-01"));
+    return verifyManifest(of.manifest, allPairs(of), rootOf([ca]), at("2026-01-01"));
   } catch (error) {
     if (error instanceof MosError) return error;
     throw error;
@@ -64,7 +66,7 @@ describe("of several certificates and signatures", () => {
             [...signatures, signedBy(project)],
           );
           const chosen = choose(complete);
-          expect(chosen).toMatchObject({ signer: { subject: "CN=Project" }, parts: { manifest } });
+          expect(chosen).toMatchObject([{ signer: { subject: "CN=Project" } }]);
         },
       ),
       { numRuns: 30 },
@@ -74,7 +76,7 @@ describe("of several certificates and signatures", () => {
   it("what is kept is exactly what verified", () => {
     const good = signedBy(project);
     const chosen = choose(candidates([pem(stranger), pem(project)], [Buffer.from("garbage"), good]));
-    expect(chosen).toMatchObject({ parts: { certificates: pem(project), signature: good } });
+    expect(chosen).toMatchObject([{ pair: { certificates: pem(project), signature: good } }]);
   });
 
   it("none is taken when each is of another pair", () => {

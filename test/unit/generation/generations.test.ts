@@ -23,8 +23,14 @@ function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }
 
-const parts = { manifest: bytes("{}"), signature: bytes("sig"), certificates: bytes("pem") };
-const record = { version: 1, reference: "oci:x:y", acceptedAt: "2026-01-01T00:00:00Z" } as const;
+const pair = (text: string) => ({ signature: bytes(`sig ${text}`), certificates: bytes(`pem ${text}`) });
+const parts = { manifest: bytes("{}"), signatures: [pair("one")] };
+const record = {
+  version: 1,
+  reference: "oci:x:y",
+  acceptedAt: "2026-01-01T00:00:00Z",
+  trustRecords: 0,
+} as const;
 
 describe("generations on disk", () => {
   it("are numbered upwards and read back byte for byte", async () => {
@@ -35,6 +41,25 @@ describe("generations on disk", () => {
     const read = await readGeneration(here, 2);
     expect(Buffer.from(read.manifest).toString()).toBe("2");
     expect(read.record).toEqual(record);
+  });
+
+  it("keep every signature with its certificates, in order", async () => {
+    const here = await places();
+    const signatures = [pair("one"), pair("two"), pair("three")];
+    await addGeneration(here, { ...parts, signatures }, record);
+    const read = await readGeneration(here, 1);
+    expect(read.signatures.map(({ signature }) => Buffer.from(signature).toString())).toEqual([
+      ...["sig one", "sig two", "sig three"],
+    ]);
+    expect(Buffer.from(read.signatures[2]?.certificates ?? []).toString()).toBe("pem three");
+  });
+
+  it("written before there were handovers have none", async () => {
+    const here = await places();
+    const { trustRecords: _, ...older } = record;
+    await addGeneration(here, parts, record);
+    await writeFile(join(here.state, "generations/1/generation.json"), JSON.stringify(older));
+    expect((await readGeneration(here, 1)).record.trustRecords).toBe(0);
   });
 
   it("run only once they are current, and the one before is remembered", async () => {

@@ -9,14 +9,16 @@ interface Case {
   readonly leaf: Issued;
   readonly intermediates?: readonly Issued[];
   readonly anchors: readonly Issued[];
+  readonly revoked?: readonly string[];
   readonly time?: ValidityTime;
 }
 
-const verify = ({ leaf, intermediates = [], anchors, time = now }: Case) =>
+const verify = ({ leaf, intermediates = [], anchors, revoked = [], time = now }: Case) =>
   verifyChain({
     leaf: read(leaf),
     intermediates: intermediates.map(read),
     anchors: anchors.map(anchor),
+    revoked: new Set(revoked),
     time,
   });
 const code = (given: Case): string => codeOf(() => verify(given));

@@ -2,19 +2,17 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { loadAnchors } from "../../../src/trust/anchors.ts";
-import {
-  addKeyset,
-  addProject,
-  keysetsDirectory,
-  listKeysets,
-  listProjects,
-  openProject,
-} from "../../../src/trust/keyset.ts";
+import { isIssuedBy, readCertificates } from "../../../src/trust/certificate.ts";
+import { verifyChain } from "../../../src/trust/chain.ts";
+import { addKeyset, addProject, listKeysets, listProjects, openProject } from "../../../src/trust/keyset.ts";
+import { keysetsDirectory } from "../../../src/trust/keyset-files.ts";
 import { findKey, itemPath, itemValue, viewKeyset } from "../../../src/trust/keyset-view.ts";
 import { verifySignedManifest } from "../../../src/trust/manifest-signature.ts";
+import { productOfDevice } from "../../../src/trust/product.ts";
 import { signBytes } from "../../../src/trust/signature.ts";
+import { addDevice, listDevices } from "../../../src/trust/sudi.ts";
 import { bytes } from "./authority.ts";
+import { rootOfFile } from "./roots.ts";
 
 let root: string;
 beforeAll(async () => {
@@ -64,13 +62,12 @@ describe("a keyset", () => {
   test("signs manifests that verify under its CA alone", async () => {
     const project = await openProject(root, "demo:zot");
     const manifest = bytes("{}");
-    const signer = verifySignedManifest({
+    const signer = verifySignedManifest(
       manifest,
-      signature: signBytes(manifest, project.key),
-      certificates: bytes(project.certificatePem),
-      anchors: await loadAnchors([`file:${join(root, "demo/manifest-ca/cert.pem")}`]),
-      time: { kind: "at", date: new Date(), source: "the system clock" },
-    });
+      { signature: signBytes(manifest, project.key), certificates: bytes(project.certificatePem) },
+      await rootOfFile(join(root, "demo/manifest-ca/cert.pem")),
+      { kind: "at", date: new Date(), source: "the system clock" },
+    );
     expect(signer.commonName).toBe(`manifest PRODUCT:${project.uuid}`);
   });
 
@@ -201,5 +198,44 @@ describe("showing a keyset", () => {
     await writeFile(join(path, "cert.pem"), "gone");
     expect((await findKey(root, "demo", "manifest:damaged")).problem).toContain("cannot read a certificate");
     await rm(path, { recursive: true });
+  });
+});
+
+describe("the identity of a machine", () => {
+  test("names product and machine under the SUDI CA, and is never written over", async () => {
+    const { uuid } = await openProject(root, "demo:zot");
+    const { certificate, path } = await addDevice(root, "demo", "zot", "6CU1234ABC");
+    const { subject, permissions, notAfter } = certificate;
+    expect(productOfDevice(subject.serialNumber)).toBe(uuid);
+    expect(subject).toMatchObject({ commonName: "6CU1234ABC", serialNumber: `PID:${uuid} SN:6CU1234ABC` });
+    expect(notAfter.toISOString()).toBe("2099-12-31T23:00:00.000Z");
+    expect([...(permissions.keyUsage ?? [])].sort()).toEqual([
+      ...["dataEncipherment", "digitalSignature", "keyEncipherment"],
+    ]);
+    const [ca] = readCertificates(await readFile(join(root, "demo/sudi-ca/cert.pem")));
+    expect(isIssuedBy(certificate, ca)).toBe(true);
+    expect((await stat(join(path, "privkey.pem"))).mode & 0o777).toBe(0o600);
+    await expect(addDevice(root, "demo", "zot", "6CU1234ABC")).rejects.toEqual(code("device-exists"));
+    const { machine } = await addDevice(root, "demo", "zot");
+    expect((await listDevices(root, "demo", "zot")).map((device) => device.machine)).toEqual(
+      ["6CU1234ABC", machine].sort(),
+    );
+  });
+
+  test("vouches for no manifest", async () => {
+    const { certificate } = await addDevice(root, "demo", "zot");
+    const verify = () =>
+      verifyChain({
+        leaf: certificate,
+        intermediates: [],
+        anchors: [],
+        revoked: new Set(),
+        time: { kind: "ignore" },
+      });
+    expect(verify).toThrow("codeSigning");
+  });
+
+  test.each(["", "a b", "../x", "a/b", "-x", "x".repeat(64)])("has no name like %j", async (name) => {
+    await expect(addDevice(root, "demo", "zot", name)).rejects.toEqual(code("name-invalid"));
   });
 });

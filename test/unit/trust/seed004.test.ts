@@ -4,10 +4,9 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { loadAnchors } from "../../../src/trust/anchors.ts";
-import type { Anchor } from "../../../src/trust/chain.ts";
-import { verifySignedManifest } from "../../../src/trust/manifest-signature.ts";
+import { type TrustRoot, verifySignedManifest } from "../../../src/trust/manifest-signature.ts";
 import { codeOf } from "./authority.ts";
+import { rootOfFile } from "./roots.ts";
 
 const seed = join(import.meta.dirname, "../../../../shared/vectors/seed004");
 const blob = (digest: string) => readFile(join(seed, "oci-layout/blobs/sha256", digest));
@@ -16,24 +15,26 @@ describe.skipIf(!existsSync(seed))("the manifest of seed 004", () => {
   let manifest: Uint8Array;
   let signature: Uint8Array;
   let certificates: Uint8Array;
-  let anchors: readonly Anchor[];
+  let root: TrustRoot;
 
   beforeAll(async () => {
     manifest = await blob("50a93be19bf1027b8363554359e288890324fa7e21002df072e50955e8336954");
     signature = await blob("313ac3c232b47ead121c3ed0a3a0e38f9768d57cfa5a4c76649f2d51dc73efd9");
     certificates = await blob("136d70873171b931a0e0002fbb31589786038f9419a687f9a47e77b423ba6911");
-    anchors = await loadAnchors([`file:${join(seed, "manifestCA.pem")}`]);
+    root = await rootOfFile(join(seed, "manifestCA.pem"));
   });
 
   const verify = (change: { manifest?: Uint8Array; signature?: Uint8Array; year?: number } = {}) =>
-    verifySignedManifest({
-      ...{ manifest, signature, certificates, anchors, ...change },
-      time: {
+    verifySignedManifest(
+      change.manifest ?? manifest,
+      { signature: change.signature ?? signature, certificates },
+      root,
+      {
         kind: "at",
         date: new Date(`${change.year ?? 2026}-01-01T00:00:00Z`),
         source: "the system clock",
       },
-    });
+    );
 
   test("chains to its manifest CA", () => {
     expect(verify()).toMatchObject({

@@ -5,7 +5,8 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { readCertificate } from "../../../src/trust/certificate.ts";
 import { verifySignedManifest } from "../../../src/trust/manifest-signature.ts";
 import { readSigningKey, type SigningKey, signBytes } from "../../../src/trust/signature.ts";
-import { anchor, at, bytes, codeOf, type Issued, make, rsa } from "./authority.ts";
+import { at, bytes, codeOf, type Issued, make, rsa } from "./authority.ts";
+import { rootOf } from "./roots.ts";
 
 const manifest = bytes('{"version":1,"product":"p"}');
 
@@ -36,13 +37,12 @@ function verify(
   given: Setting,
   change: { manifest?: Uint8Array; signature?: Uint8Array; pem?: Uint8Array } = {},
 ) {
-  return verifySignedManifest({
-    manifest: change.manifest ?? manifest,
-    signature: change.signature ?? given.signature,
-    certificates: change.pem ?? bytes(given.leaf.pem),
-    anchors: [anchor(given.root)],
-    time: at("2026-01-01"),
-  });
+  return verifySignedManifest(
+    change.manifest ?? manifest,
+    { signature: change.signature ?? given.signature, certificates: change.pem ?? bytes(given.leaf.pem) },
+    rootOf([given.root]),
+    at("2026-01-01"),
+  );
 }
 
 let ec: Setting;
