@@ -80,6 +80,7 @@ describe("a keyset", () => {
     expect(second?.uuid).toBe(uuid);
     expect(second?.certificatePem).not.toBe(first?.certificatePem);
     await expect(addProject(root, "demo", "third", "zot")).rejects.toEqual(code("name-invalid"));
+    await rm(join(root, "demo/manifest/zot-second"), { recursive: true });
   });
 
   test("is never written over, and neither is a project", async () => {
