@@ -15,6 +15,7 @@ export function sampleTarget(change: Partial<Target> = {}): Target {
     digest: digestOf(change.service_name ?? "web"),
     storage: [],
     size: 1000,
+    secrets: [],
     ...change,
   };
 }
