@@ -1,5 +1,6 @@
 // Secrets on their way into a manifest: from files that stay with the publisher to what only devices can open.
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import type { ImportManifest } from "../manifest/schema.ts";
@@ -29,31 +30,33 @@ function unreadable(file: string, what: string): (error: unknown) => never {
 }
 
 /**
- * The bytes of a file with a secret, which are the caller's to wipe.
- * @throws MosError `file-unreadable`, `secret-invalid` when there is more than a secret may have
+ * A secret from a stream, which is the caller's to wipe. What the stream gave is wiped here.
+ * @throws MosError `file-unreadable`, `secret-invalid` when it is empty or larger than a secret may be
  */
-export async function readSecretFile(file: string): Promise<Uint8Array> {
-  await using handle = await open(file).catch(unreadable(file, "a secret"));
-  return await readSecret(handle, file).catch((error: unknown) => {
+export async function readSecret(stream: AsyncIterable<Uint8Array>, about: string): Promise<Uint8Array> {
+  const refuse = (why: string) => new MosError("secret-invalid", `cannot use a secret: ${why}`, { about });
+  const buffer = new Uint8Array(maxSecretSize);
+  let length = 0;
+  try {
+    for await (const piece of stream) {
+      if (length + piece.length > buffer.length) throw refuse(`it has more than ${maxSecretSize} bytes`);
+      buffer.set(piece, length);
+      length += piece.length;
+      piece.fill(0);
+    }
+    if (length === 0) throw refuse("it is empty");
+    return buffer.slice(0, length);
+  } catch (error) {
     if (error instanceof MosError) throw error;
-    return unreadable(file, "a secret")(error);
-  });
+    return unreadable(about, "a secret")(error);
+  } finally {
+    buffer.fill(0);
+  }
 }
 
-async function readSecret(handle: FileHandle, file: string): Promise<Uint8Array> {
-  const buffer = new Uint8Array(maxSecretSize + 1);
-  let length = 0;
-  while (length < buffer.length) {
-    const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
-    if (bytesRead === 0) break;
-    length += bytesRead;
-  }
-  const secret = buffer.slice(0, length);
-  buffer.fill(0);
-  if (length > 0 && length <= maxSecretSize) return secret;
-  secret.fill(0);
-  const why = length === 0 ? "it is empty" : `it has more than ${maxSecretSize} bytes`;
-  throw new MosError("secret-invalid", `cannot use a secret: ${why}`, { about: file });
+/** A secret from a file. @throws as {@link readSecret} */
+export async function readSecretFile(file: string): Promise<Uint8Array> {
+  return await readSecret(createReadStream(file), file);
 }
 
 /** A secret as install.json has it; `secret` is wiped. */

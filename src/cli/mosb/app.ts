@@ -3,11 +3,17 @@ import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
+import { secretEncrypt } from "./secret.ts";
 import { manifestSign } from "./sign.ts";
 
 const manifest = buildRouteMap<string, CliContext>({
   docs: { brief: "Check, publish and sign manifests" },
   routes: { check: manifestCheck, publish: manifestPublish, schema: manifestSchema, sign: manifestSign },
+});
+
+const secret = buildRouteMap<string, CliContext>({
+  docs: { brief: "Encrypt secrets for services to devices" },
+  routes: { encrypt: secretEncrypt },
 });
 
 export const app = application(
@@ -20,5 +26,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { manifest },
+  { manifest, secret },
 );
