@@ -55,6 +55,7 @@ export function sampleInput(manifest: InstallManifest, images?: readonly Service
     generation: 7,
     manifest,
     images: images ?? manifest.targets.map((target) => sampleImage(target)),
+    credentials: new Map(),
     idmaps: new Map(named.map((group, i) => [group, 100_000 + 65_536 * i])),
     places: defaultPlaces,
   };

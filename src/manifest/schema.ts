@@ -110,7 +110,11 @@ const installReleaseSchema = z.strictObject({
   epoch: epochSchema,
   expires: expirySchema.optional(),
   /** DER of the CA certificates that are trusted from this release on, and no others. */
-  anchors: z.array(base64Schema({ min: 1, max: maxCertificateSize })).min(1).max(maxAnchors).optional(),
+  anchors: z
+    .array(base64Schema({ min: 1, max: maxCertificateSize }))
+    .min(1)
+    .max(maxAnchors)
+    .optional(),
   revoked: z.array(fingerprintSchema).min(1).max(maxRevoked).optional(),
 });
 

@@ -17,7 +17,7 @@ export function secretProblems({ targets }: InstallManifest | ImportManifest): P
       problems.push({ path, message });
     }
     for (const [j, { dest }] of target.storage.entries()) {
-      if (!`${credentialsPath}/`.startsWith(`${dest}/`) && !`${dest}/`.startsWith(`${credentialsPath}/`)) continue;
+      if (!`${dest}/`.startsWith(`${credentialsPath}/`)) continue;
       const message = `${dest} is where the service finds its secrets (${credentialsPath})`;
       problems.push({ path: ["targets", i, "storage", j, "dest"], message });
     }
@@ -30,10 +30,7 @@ export function secretProblems({ targets }: InstallManifest | ImportManifest): P
 }
 
 /** A secret is encrypted to each device once; in the form that a person writes it may not be encrypted yet. */
-function recipients(
-  secret: Secret | ImportSecret,
-  path: readonly (string | number)[],
-): Problem[] {
+function recipients(secret: Secret | ImportSecret, path: readonly (string | number)[]): Problem[] {
   if ("data" in secret) return repeatedKeys(secret, path);
   const { file, recipients: files, encrypted } = secret;
   if ((file === undefined) === (encrypted === undefined) || (file === undefined) !== (files === undefined)) {

@@ -50,9 +50,13 @@ async function findKey(tpm: Tpm): Promise<Found> {
     area.curve !== secretKeyTemplate.curve ||
     (area.attributes & (wanted | objectAttributes.restricted)) !== wanted
   ) {
-    throw new MosError("tpm-unprovisioned", "cannot use what is in the place of this device's key for secrets", {
-      about: `0x${secretKeyHandle.toString(16)}`,
-    });
+    throw new MosError(
+      "tpm-unprovisioned",
+      "cannot use what is in the place of this device's key for secrets",
+      {
+        about: `0x${secretKeyHandle.toString(16)}`,
+      },
+    );
   }
   const point = pointOfCoordinates(area.x, area.y);
   return { object, point, id: keyIdOf(point) };
@@ -75,7 +79,10 @@ export async function readDeviceKey(address: TpmAddress): Promise<DevicePublicKe
  * nobody on the bus can stand between.
  * @throws as {@link readDeviceKey}, and whatever `work` throws
  */
-export async function withDeviceKey<T>(address: TpmAddress, work: (key: DeviceKey) => Promise<T>): Promise<T> {
+export async function withDeviceKey<T>(
+  address: TpmAddress,
+  work: (key: DeviceKey) => Promise<T>,
+): Promise<T> {
   await using tpm = await Tpm.open(address);
   const { object, point, id } = await findKey(tpm);
   await using session = await startSession(tpm, "hmac", object);

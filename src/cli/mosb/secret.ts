@@ -107,7 +107,8 @@ manifest: it is the same to publish, and a service restarts only when the secret
       checkName(flags.name, (name) => secretNameSchema.safeParse(name));
       const { encryptSecret, readRecipients } = await import("../../publish/secrets.ts");
       const recipients = await readRecipients(flags.to);
-      if (recipients.length === 0) throw new MosError("usage", "cannot encrypt to nobody: give --to DEVICE.pem");
+      if (recipients.length === 0)
+        throw new MosError("usage", "cannot encrypt to nobody: give --to DEVICE.pem");
       const place = { product: manifest.product, service: flags.service, name: flags.name };
       const { name, ...encrypted } = encryptSecret(recipients, place, await readInput(flags.file));
       this.terminal.stdout.write(flags.json ? jsonText({ name, encrypted }) : yamlOf({ name, ...encrypted }));

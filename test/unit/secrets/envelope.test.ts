@@ -82,7 +82,8 @@ describe("a secret", () => {
   });
 
   it("is never encrypted the same way twice, and what is encrypted shows nothing of it", () => {
-    const parts = ({ data, sealed }: Envelope) => [data, ...sealed].map((b) => Buffer.from(b).toString("hex"));
+    const parts = ({ data, sealed }: Envelope) =>
+      [data, ...sealed].map((b) => Buffer.from(b).toString("hex"));
     const [one, two] = [sealSecret([device.point], place, secret), sealSecret([device.point], place, secret)];
     expect(parts(one).some((part) => parts(two).includes(part))).toBe(false);
     expect(parts(one).join("")).not.toContain(secret.toString("hex"));
@@ -119,7 +120,11 @@ describe("a secret", () => {
     ["cut down to its tag", ({ data }) => ({ data: data.subarray(0, 17) }), "cut short"],
     ["empty", () => ({ data: new Uint8Array(0) }), "version"],
     ["given half a key", ({ sealed }) => ({ sealed: sealed.subarray(0, 60) }), "cut short"],
-    ["given a key with a byte more", ({ sealed }) => ({ sealed: Buffer.concat([sealed, sealed.subarray(0, 1)]) }), "too long"],
+    [
+      "given a key with a byte more",
+      ({ sealed }) => ({ sealed: Buffer.concat([sealed, sealed.subarray(0, 1)]) }),
+      "too long",
+    ],
     ["too long", () => ({ data: Buffer.alloc(dataSizes.max + 1, 1) }), "too long"],
   ])("does not open when it is %s", async (_what, change, why) => {
     const attempt = good();
