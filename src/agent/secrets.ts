@@ -123,10 +123,15 @@ export async function openSecrets(
     product,
     images.filter(hasSecrets).map(({ target }) => target),
   );
-  const [problem] = opened.problems;
-  if (problem === undefined) return opened;
+  const [first] = opened.problems;
+  if (first === undefined) return opened;
   opened[Symbol.dispose]();
-  throw problem.error;
+  const { message, about, hint } = first.error;
+  const problems = opened.problems.map(({ error }) => error.message);
+  throw new MosError("secret-unreadable", message, {
+    ...(about === undefined ? {} : { about }),
+    ...{ hint, cause: first.error, problems: problems.length > 1 ? problems : [] },
+  });
 }
 
 interface Wanted {
@@ -201,13 +206,16 @@ export async function sweepSecrets({ places }: AgentContext, tags: CredentialsTa
   await (await CredentialStore.open(places)).keepOnly(tags);
 }
 
-/** Why the secrets of a service do not open now; undefined when they do, or when it has none. */
+/**
+ * Why the secrets of a service do not open now; undefined when they do, when it has none, or when this process may not
+ * ask the TPM.
+ */
 export async function secretProblem(
   context: AgentContext,
   product: string,
   target: Target,
 ): Promise<MosError | undefined> {
-  if (target.secrets.length === 0) return undefined;
+  if (target.secrets.length === 0 || process.getuid?.() !== 0) return undefined;
   using opened = await openTargets(context, product, [target]);
   return opened.problems[0]?.error;
 }

@@ -11,7 +11,7 @@ export function keyIdOf(point: Point): KeyId {
   return createHash("sha256").update(der).digest("hex") as KeyId;
 }
 
-/** A public key as PEM, and the line before it that names it (RFC 7468, section 2, calls it explanatory text). */
+/** A public key as {@link readRecipient} reads it. */
 export function recipientPem(point: Point): string {
   return keyOfPoint(point).export({ type: "spki", format: "pem" }).toString();
 }
