@@ -10,7 +10,6 @@ import { boot } from "../../src/agent/boot.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
 import { loadCurrent } from "../../src/agent/load.ts";
 import { bringSecrets } from "../../src/agent/secrets.ts";
-import { status } from "../../src/agent/status.ts";
 import { ensureIdMaps } from "../../src/generation/idmaps.ts";
 import { provision } from "../../src/provision/provision.ts";
 import { groupsOf } from "../../src/services/render.ts";
@@ -51,8 +50,7 @@ async function mos(args: readonly string[], stdin = ""): Promise<Answer> {
 
 async function good(args: readonly string[], stdin = ""): Promise<string> {
   const { exit, stdout, stderr } = await mos(args, stdin);
-  expect(stderr).toBe("");
-  expect(exit).toBe(0);
+  expect(exit, stderr).toBe(0);
   return stdout;
 }
 
@@ -178,10 +176,15 @@ async function expectSecrets(): Promise<void> {
   }
 }
 
+/** Where no systemd runs nothing can be stopped, so that changed units are written only where there are none. */
+async function forgetUnits(): Promise<void> {
+  for (const path of [device.unitDirectory, device.quadletDirectory]) await rm(path, { recursive: true });
+}
+
 /** What a power cycle leaves of a device. */
 async function powerCycle(): Promise<void> {
-  const { places, unitDirectory, quadletDirectory } = device;
-  for (const path of [places.run, unitDirectory, quadletDirectory]) await rm(path, { recursive: true });
+  await forgetUnits();
+  await rm(device.places.run, { recursive: true });
   await own.restart();
 }
 
@@ -213,7 +216,6 @@ describe.skipIf(process.getuid?.() !== 0)("a device with a TPM", () => {
   test("keeps them nowhere but in memory, and says them to nobody", async () => {
     await updateDevice();
     await boot(device);
-    await status(device);
     const credentials = join(device.places.run, "credentials");
     const forms = [token, tlsKey].flatMap((secret) =>
       (["utf8", "base64", "hex"] as const).map((form) => Buffer.from(secret).toString(form)),
@@ -233,23 +235,24 @@ describe.skipIf(process.getuid?.() !== 0)("a device with a TPM", () => {
   test("asks its TPM once in a boot, with three commands and one for each secret", async () => {
     await updateDevice();
     await powerCycle();
-    const counts: number[] = [];
+    let count = 0;
     const open = Tpm.open.bind(Tpm);
     Tpm.open = async (...args) => {
       const tpm = await open(...args);
       const close = tpm.close.bind(tpm);
       tpm.close = async () => {
-        counts.push(tpm.commandCount);
+        count += tpm.commandCount;
         await close();
       };
       return tpm;
     };
     try {
       await boot(device);
-      expect(counts).toContain(3 + 2);
-      counts.length = 0;
+      const first = count;
+      count = 0;
+      // As mosd does when it is started again by its socket; what is left are the commands of the trust memory.
       await boot(device);
-      expect(counts).not.toContain(3 + 2);
+      expect(first - count).toBe(3 + 2);
       await expectSecrets();
     } finally {
       Tpm.open = open;
@@ -263,17 +266,22 @@ describe.skipIf(process.getuid?.() !== 0)("a device with a TPM", () => {
       manifestOf(
         `    secrets:\n${await encrypt("token", secret, "machine-1")}\n${await encrypt("tls.key", tlsKey, "machine-1")}`,
       );
+    const before = await directoryOf("web");
+    await forgetUnits();
     await updateDevice(await publish("anew", await manifest(token)));
     expect([await unitOf("web"), await unitOf("plain")]).toEqual([web, plain]);
+    await forgetUnits();
     await updateDevice(await publish("changed", await manifest("another token")));
-    // What runs keeps what it was started with until it is stopped.
     expect(await unitOf("plain")).toBe(plain);
     expect(await unitOf("web")).not.toBe(web);
     expect(await readFile(join(await directoryOf("web"), "token"), "utf8")).toBe("another token");
+    // What runs keeps what it was started with until it is stopped.
+    expect(await readFile(join(before, "token"), "utf8")).toBe(token);
   });
 
   test("takes away what a manifest no longer gives", async () => {
     await updateDevice();
+    await forgetUnits();
     await updateDevice(await publish("without", manifestOf("")));
     await rm(join(device.places.run, "activation-pending"));
     expect((await boot(device)).outcome.kind).toBe("unchanged");
@@ -318,12 +326,6 @@ describe.skipIf(process.getuid?.() !== 0)("a device with a TPM", () => {
     expect(await unitOf("plain")).toBeDefined();
     expect(await filesIn(device.places.run)).not.toContainEqual(expect.stringContaining("token"));
     expect(await problemsOf(moved)).toEqual(["web: secret-unreadable"]);
-    expect((await status(moved)).services).toContainEqual(
-      expect.objectContaining({
-        ...{ name: "web", state: "refused", secrets: ["token"] },
-        error: expect.objectContaining({ code: "secret-unreadable" }),
-      }),
-    );
     // And back in its own it is as it was.
     expect(await problemsOf(device)).toEqual([]);
   });

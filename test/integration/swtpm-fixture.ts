@@ -1,8 +1,8 @@
 // A software TPM (swtpm) for one test file, with its own state, reachable by us and by tpm2-tools.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type RunResult, run } from "../../src/system/process.ts";
@@ -19,6 +19,19 @@ export interface Swtpm {
   /** Ends it and starts it again with the same state, as a power cycle does. */
   restart(): Promise<void>;
   stop(): Promise<void>;
+}
+
+/** A socket's file is there before anybody listens on it. */
+async function listens(path: string): Promise<boolean> {
+  const socket = connect(path);
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
 }
 
 /** @param directory exists, is short enough for sockets in it, and is the caller's to remove */
@@ -41,7 +54,7 @@ export async function startSwtpm(directory: string): Promise<Swtpm> {
       ],
       { stdio: "ignore" },
     );
-    while (!existsSync(socket) || !existsSync(control)) {
+    while (!(await listens(socket)) || !(await listens(control))) {
       if (child.exitCode !== null) throw new Error(`swtpm ended with ${child.exitCode}`);
       await delay(2);
     }
