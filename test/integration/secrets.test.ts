@@ -293,7 +293,7 @@ describe.skipIf(process.getuid?.() !== 0)("a device with a TPM", () => {
     await updateDevice(await publish("before", manifestOf("")));
     const encrypted = await encrypt("token", token, "machine-1");
     const secrets = (entry: string) => manifestOf(`    secrets:\n${entry}`);
-    const moved = secrets(encrypted.replace("name: token", "name: other"));
+    const moved = secrets(encrypted.replace('name: "token"', "name: other"));
     const elsewhere = secrets(encrypted).replace("service_name: web", "service_name: mail");
     const cases: readonly (readonly [string, string])[] = [
       [secrets(await encrypt("token", token, "machine-2")), "not encrypted to this device"],

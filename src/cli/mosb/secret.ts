@@ -40,10 +40,10 @@ async function readInput(file: string | undefined): Promise<Uint8Array> {
   return await readSecret(process.stdin, "standard input");
 }
 
-/** One entry of a target's `secrets:`; all of it is base64, hex and names, which YAML takes as they are. */
+/** One entry of a target's `secrets:`. Quoted is what YAML could take for a number: names, and digits of a hash. */
 function yamlOf({ name, data, recipients }: Secret): string {
   const lines = [
-    `- name: ${name}`,
+    `- name: "${name}"`,
     "  encrypted:",
     `    data: ${data}`,
     "    recipients:",
