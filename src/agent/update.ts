@@ -13,6 +13,7 @@ import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from 
 import { openRepositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
+import { trialTags } from "../services/credentials.ts";
 import { lowestId, rangeLength } from "../services/idmap.ts";
 import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
 import type { Places } from "../services/unit-names.ts";
@@ -24,6 +25,7 @@ import type { AgentContext } from "./context.ts";
 import { dropDamagedDocument, dropDamagedLayers } from "./damage.ts";
 import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
 import type { Progress } from "./progress.ts";
+import { openSecrets, placeSecrets, sweepSecrets } from "./secrets.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
 import { status } from "./status.ts";
 import { loadTrust, remember } from "./trust.ts";
@@ -218,18 +220,24 @@ async function stage(
   const groups = groupsOf(manifest);
   // Ranges are kept for ever, so none is allocated for what cannot run. Which ids they are does not matter to that.
   const trial = new Map(groups.map((group, i) => [group, lowestId + i * rangeLength]));
-  renderUnits({ generation: 0, manifest, images, idmaps: trial, places: context.places });
-  const idmaps = await ensureIdMaps(context.places, groups);
-  const input = { manifest, images, idmaps, places: context.places };
+  const { places } = context;
+  renderUnits({ generation: 0, manifest, images, idmaps: trial, credentials: trialTags(images), places });
+  using secrets = await openSecrets(context, manifest, images);
+  const idmaps = await ensureIdMaps(places, groups);
+  // Beside those that are in use, which what runs keeps until it is stopped.
+  const credentials = await placeSecrets(context, { manifest, images, idmaps }, secrets);
+  const input = { manifest, images, idmaps, credentials, places };
   await store.setReferences(documents.images.map((descriptor) => ({ descriptor, name: descriptor.digest })));
   // What runs from a layer that was replaced holds the old one open, so it has to go down with its layer.
   const disturbed = images
     .filter(({ layers }) => layers.some(({ rootHash }) => damaged.has(rootHash)))
     .map(({ target }) => target.service_name);
   return {
-    activate: (generation: number) => {
+    activate: async (generation: number) => {
       const units = renderUnits({ ...input, generation });
-      return applyUnits(context, { units, wanted: wantedUnits(input), disturbed }, "wait");
+      const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed }, "wait");
+      await sweepSecrets(context, credentials);
+      return applied;
     },
   };
 }
