@@ -30,7 +30,11 @@ function base64(max: number) {
       const bytes = Buffer.from(value, "base64");
       // Buffer skips what is not base64; encoding again shows whether anything was skipped or had stray bits.
       if (bytes.length <= max && bytes.toString("base64") === value) return bytes;
-      context.issues.push({ code: "custom", input: value, message: `must be base64 of at most ${max} bytes` });
+      context.issues.push({
+        code: "custom",
+        input: value,
+        message: `must be base64 of at most ${max} bytes`,
+      });
       return z.NEVER;
     },
     encode: (bytes) => Buffer.from(bytes).toString("base64"),

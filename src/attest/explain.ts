@@ -1,9 +1,10 @@
 // How the quoted PCRs came to their values: by the firmware's log, what systemd says that it measured after it, and
 // the closing of PCR 7, which neither of them has. A log is a claim, and believed only where it leads to the value.
+import { extendPcr } from "../efi/bank.ts";
 import { type EventLog, replayEventLog } from "../efi/event-log.ts";
-import { extendPcr, pcrSize } from "../efi/measured.ts";
 import { closingDigest } from "../provision/close-pcr7.ts";
 import { secureBootPcr } from "../provision/policies.ts";
+import { digestSizes } from "../tpm/hashes.ts";
 import type { PcrValues } from "../tpm/pcr-selection.ts";
 import type { SystemdEvent } from "./systemd-log.ts";
 
@@ -38,19 +39,23 @@ interface Way {
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
+function extendBy(start: Uint8Array, digests: readonly Uint8Array[]): Uint8Array {
+  return digests.reduce((value, digest) => extendPcr("sha256", value, digest), start);
+}
+
 /** Every value that PCR 7 may have after these events: open, or closed after any of them. */
 function waysOfPcr7(start: Uint8Array, digests: readonly Uint8Array[]): readonly Way[] {
-  const open = digests.reduce(extendPcr, start);
+  const open = extendBy(start, digests);
   const closed = [...digests, undefined].map((_digest, at): Way => {
-    const before = digests.slice(0, at).reduce(extendPcr, start);
-    const value = digests.slice(at).reduce(extendPcr, extendPcr(before, closingDigest));
+    const before = extendBy(start, digests.slice(0, at));
+    const value = extendBy(before, [closingDigest, ...digests.slice(at)]);
     return { value, beforeClosing: before, closed: true };
   });
   return [{ value: open, beforeClosing: open, closed: false }, ...closed];
 }
 
 function explain(pcr: number, value: Uint8Array, logs: Logs, replayed: string | undefined): ExplainedPcr {
-  const start = replayed === undefined ? new Uint8Array(pcrSize) : Buffer.from(replayed, "hex");
+  const start = replayed === undefined ? new Uint8Array(digestSizes.sha256) : Buffer.from(replayed, "hex");
   const digests = logs.systemd.filter((event) => event.pcr === pcr).map(({ digest }) => digest);
   const by = digests.length > 0 ? "systemd" : "firmware";
   const common = { pcr, value: hex(value) };
@@ -61,7 +66,7 @@ function explain(pcr: number, value: Uint8Array, logs: Logs, replayed: string | 
     if (way === undefined) return { ...common, by: "nobody" };
     return { ...common, by, closed: way.closed, beforeClosing: hex(way.beforeClosing) };
   }
-  if (!same(digests.reduce(extendPcr, start), value)) return { ...common, by: "nobody" };
+  if (!same(extendBy(start, digests), value)) return { ...common, by: "nobody" };
   return { ...common, by: replayed === undefined && digests.length === 0 ? "nothing" : by };
 }
 
