@@ -23,9 +23,11 @@ const maxTpmStructure = 2048;
 /** Of the whole document. Three MiB of JSON would be a large one. */
 export const maxDocumentSize = 32 * 1024 * 1024;
 
+const bytesSchema = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
+
 function base64(max: number) {
   const text = z.string().max(4 * Math.ceil(max / 3));
-  return z.codec(text, z.instanceof(Uint8Array), {
+  return z.codec(text, bytesSchema, {
     decode: (value, context) => {
       const bytes = Buffer.from(value, "base64");
       // Buffer skips what is not base64; encoding again shows whether anything was skipped or had stray bits.
@@ -51,12 +53,12 @@ const nonceField = z.codec(
 
 const pcrField = z.codec(
   z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hex digits"),
-  z.instanceof(Uint8Array),
+  bytesSchema,
   { decode: (text) => Uint8Array.from(Buffer.from(text, "hex")), encode: hex },
 );
 
 /** PCR → value, in JSON an object whose keys are the PCRs' numbers. */
-const pcrsField = z.codec(z.record(z.string(), pcrField), z.map(z.int(), z.instanceof(Uint8Array)), {
+const pcrsField = z.codec(z.record(z.string(), pcrField), z.map(z.int(), bytesSchema), {
   decode: (values, context) => {
     const found = new Map(Object.entries(values).map(([pcr, value]) => [Number(pcr), value]));
     if (Object.keys(values).join() === quotedPcrs.join()) return found;

@@ -14,7 +14,7 @@ export interface SystemdEvent {
 }
 
 /** A boot measures some twenty things. */
-const maxRecords = 10_000;
+const maxRecords = 512;
 
 const recordSchema = z.looseObject({
   pcr: z.int().min(0).max(23),

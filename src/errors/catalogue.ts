@@ -463,7 +463,8 @@ export const catalogue = {
   },
   "attestation-refused": {
     exit: refused,
-    means: "An attestation does not prove what it was asked to prove; the error is about the check that failed.",
+    means:
+      "An attestation does not prove what it was asked to prove; the error is about the check that failed.",
     hint: "docs/how-to/attest.md says what each check means.",
   },
   "identity-missing": {
