@@ -32,10 +32,12 @@ function keyObject(area: Public): KeyObject {
     bytes.set(value, size - value.length);
     return base64url(bytes);
   };
-  return createPublicKey({
-    key: { kty: "EC", crv: "P-256", x: padded(area.x), y: padded(area.y) },
-    format: "jwk",
-  });
+  const key = { kty: "EC", crv: "P-256", x: padded(area.x), y: padded(area.y) };
+  try {
+    return createPublicKey({ key, format: "jwk" });
+  } catch (error) {
+    throw new SyntaxError("its point is not on its curve", { cause: error });
+  }
 }
 
 /**
