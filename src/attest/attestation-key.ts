@@ -1,9 +1,10 @@
 // The key that signs quotes, as the verifier sees it: only a key that signs nothing but the TPM's own statements proves
 // anything, because everything else that it signs could be made to look like a quote.
-import { createPublicKey, type KeyObject } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import { objectAttributes } from "../tpm/constants.ts";
 import { type Name, nameOfPublic } from "../tpm/names.ts";
 import { decodeSizedPublic, type Public } from "../tpm/public.ts";
+import { keyObjectOf } from "../tpm/public-key.ts";
 import { refusal, within } from "./refusal.ts";
 
 export interface AttestationKey {
@@ -14,8 +15,6 @@ export interface AttestationKey {
 /** TPMA_OBJECT (TPM 2.0 Part 2, section 8.3): what an attestation key has to be. */
 const needed = ["restricted", "sign", "fixedTpm", "fixedParent", "sensitiveDataOrigin"] as const;
 
-const base64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64url");
-
 /** P-256 and ECDSA with SHA-256, as trust provision makes it; others are refused. */
 function keyObject(area: Public): KeyObject {
   const isKnown =
@@ -25,19 +24,7 @@ function keyObject(area: Public): KeyObject {
     area.scheme.hash === "sha256" &&
     area.nameHash === "sha256";
   if (!isKnown) throw refusal("attestation-key", "its key is not of P-256 with ECDSA and SHA-256");
-  const size = 32;
-  if (area.x.length > size || area.y.length > size) throw new SyntaxError("a coordinate is too large");
-  const padded = (value: Uint8Array): string => {
-    const bytes = new Uint8Array(size);
-    bytes.set(value, size - value.length);
-    return base64url(bytes);
-  };
-  const key = { kty: "EC", crv: "P-256", x: padded(area.x), y: padded(area.y) };
-  try {
-    return createPublicKey({ key, format: "jwk" });
-  } catch (error) {
-    throw new SyntaxError("its point is not on its curve", { cause: error });
-  }
+  return keyObjectOf(area);
 }
 
 /**
