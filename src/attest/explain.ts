@@ -12,7 +12,7 @@ import type { SystemdEvent } from "./systemd-log.ts";
  * `nothing`: it was never extended. `firmware`: the firmware's log leads to the value. `systemd`: systemd's log does,
  * alone or after the firmware's. `nobody`: no log does.
  */
-export type Explanation = "nothing" | "firmware" | "systemd" | "nobody";
+type Explanation = "nothing" | "firmware" | "systemd" | "nobody";
 
 export interface ExplainedPcr {
   readonly pcr: number;

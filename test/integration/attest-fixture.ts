@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { attest } from "../../src/agent/attest.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
 import type { AttestationDocument } from "../../src/attest/document.ts";
-import { parseNonce } from "../../src/attest/nonce.ts";
+import { freshNonce, parseNonce } from "../../src/attest/nonce.ts";
 import { foldPcr } from "../../src/efi/bank.ts";
 import { guids, parseGuid } from "../../src/efi/guid.ts";
 import { encodeVariableData } from "../../src/efi/measured.ts";
@@ -208,15 +208,56 @@ export async function ask({ context }: Device, nonce: string): Promise<Attestati
   return await attest(context, parseNonce(nonce));
 }
 
-export interface Answer {
+interface Answer {
   readonly exit: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
 /** Runs mos in a process of its own: another machine, which has neither the TPM nor the device's files. */
-export async function elsewhere(cwd: string, ...args: readonly string[]): Promise<Answer> {
+async function elsewhere(cwd: string, ...args: readonly string[]): Promise<Answer> {
   const accept = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   const result: RunResult = await run(process.execPath, [main, ...args], { accept, cwd, env: {} });
   return { exit: result.exitCode, stdout: result.stdout, stderr: result.stderr };
+}
+
+/** A verifier with an empty directory of its own, who trusts the CA of the publisher's devices. */
+export class Verifier {
+  readonly directory: string;
+  readonly publisher: Publisher;
+
+  constructor(directory: string, publisher: Publisher) {
+    this.directory = directory;
+    this.publisher = publisher;
+  }
+
+  /** Runs mos there. */
+  async run(...args: readonly string[]): Promise<Answer> {
+    return await elsewhere(this.directory, ...args);
+  }
+
+  /** What `trust attest verify --json` answers to a document, or to the text of one. */
+  async verify(document: AttestationDocument | string, nonce: string, ...flags: readonly string[]) {
+    return await this.verifyUnder(this.publisher.deviceCa, document, nonce, ...flags);
+  }
+
+  /** As {@link verify}, with another CA. */
+  async verifyUnder(
+    ca: string,
+    document: AttestationDocument | string,
+    nonce: string,
+    ...flags: readonly string[]
+  ) {
+    const text = typeof document === "string" ? document : JSON.stringify(document);
+    await writeFile(join(this.directory, "device.json"), text);
+    const asked = ["device.json", "--nonce", nonce, "--ca", ca];
+    const { exit, stdout } = await this.run("trust", "attest", "verify", ...asked, ...flags, "--json");
+    const answer = JSON.parse(stdout);
+    return { exit, answer, refused: answer.error?.about };
+  }
+}
+
+/** A nonce that was never used before, hex. */
+export function newNonce(): string {
+  return Buffer.from(freshNonce()).toString("hex");
 }
