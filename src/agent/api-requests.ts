@@ -12,3 +12,6 @@ export const verifyRequestSchema = z.strictObject({
   reference: referenceSchema,
   level: z.enum(["signature", "images", "content"]),
 });
+
+/** 16 to 64 bytes in hex; parseNonce() reads it. */
+export const attestRequestSchema = z.strictObject({ nonce: z.string().max(128) });

@@ -1,5 +1,6 @@
 // The other end of the socket API, for mosctl. Where no agent listens the caller does the work itself.
 import { type IncomingMessage, request } from "node:http";
+import type { AttestationDocument } from "../attest/document.ts";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { readErrorDocument, type SocketName, socketPaths } from "./api.ts";
 import type { ProgressEvent } from "./progress.ts";
@@ -70,6 +71,12 @@ export async function requestVerify(
 ): Promise<VerifyResult | undefined> {
   const response = await call("control", "POST", "/v1/verify", { reference, level });
   return response === undefined ? undefined : ((await readJson(response)) as VerifyResult);
+}
+
+/** POST /v1/attest; undefined when no agent listens. */
+export async function requestAttestation(nonce: string): Promise<AttestationDocument | undefined> {
+  const response = await call("control", "POST", "/v1/attest", { nonce });
+  return response === undefined ? undefined : ((await readJson(response)) as AttestationDocument);
 }
 
 /** POST /v1/update, following its events to the end; undefined when no agent listens. */

@@ -21,6 +21,13 @@ export interface TrustPlaces {
    * system's. The first that is there holds.
    */
   readonly deviceCertificates: readonly string[];
+  /** Where is written down what was measured at this start. */
+  readonly measurements: {
+    /** By the firmware, as the kernel passes it on. */
+    readonly firmware: string;
+    /** By systemd (systemd-pcrextend(8)). */
+    readonly systemd: string;
+  };
 }
 
 export interface AgentContext {
@@ -48,6 +55,10 @@ export function deviceContext(): AgentContext {
       efivars: "/sys/firmware/efi/efivars",
       tpm: defaultTpm,
       deviceCertificates: ["/run/mos/secure/server.crt", "/factory/secure/server.crt"],
+      measurements: {
+        firmware: "/sys/kernel/security/tpm0/binary_bios_measurements",
+        systemd: "/run/log/systemd/tpm2-measure.log",
+      },
     },
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };

@@ -5,7 +5,7 @@ import { asMosError, MosError } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
 import { mosVersion } from "../system/version.ts";
 import { formatEvent, httpStatusOf, maxRequestBytes, type SocketName, type UpdateEvent } from "./api.ts";
-import { updateRequestSchema, verifyRequestSchema } from "./api-requests.ts";
+import { attestRequestSchema, updateRequestSchema, verifyRequestSchema } from "./api-requests.ts";
 import type { AgentContext } from "./context.ts";
 import { status } from "./status.ts";
 
@@ -31,6 +31,14 @@ const controlRoutes: Readonly<Record<string, Handler>> = {
     const { reference, level } = parseBody(verifyRequestSchema, await readBody(request));
     const { verifyReference } = await import("./verify.ts");
     sendJson(response, 200, await verifyReference(context, reference, level));
+  },
+  "POST /v1/attest": async (context, request, response) => {
+    const { nonce } = parseBody(attestRequestSchema, await readBody(request));
+    const [{ attest }, { parseNonce }] = await Promise.all([
+      import("./attest.ts"),
+      import("../attest/nonce.ts"),
+    ]);
+    sendJson(response, 200, await attest(context, parseNonce(nonce)));
   },
 };
 

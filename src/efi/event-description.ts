@@ -4,8 +4,9 @@ import { createHash } from "node:crypto";
 import { MosError } from "../errors/mos-error.ts";
 import { readCertificate } from "../trust/certificate.ts";
 import type { LogEvent } from "./event-log.ts";
-import { decodeGuid, type Guid, guidSize } from "./guid.ts";
+import { decodeGuid, guidSize } from "./guid.ts";
 import { FieldReader } from "./little-endian.ts";
+import type { VariableEvent } from "./measured.ts";
 import { decodeSignatureLists } from "./signature-list.ts";
 
 /** Names of TCG_EVENTTYPE (profile section 10.4.1, tables 27 and 28), and whether the digest is that of the data. */
@@ -59,8 +60,8 @@ function utf16(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("utf16le").replace(/\0+$/, "");
 }
 
-/** UEFI_VARIABLE_DATA, the inverse of encodeVariableData in measured.ts. */
-function readVariableData(bytes: Uint8Array): { name: string; guid: Guid; data: Uint8Array } {
+/** UEFI_VARIABLE_DATA, the inverse of encodeVariableData in measured.ts. @throws SyntaxError when it is malformed */
+export function readVariableData(bytes: Uint8Array): VariableEvent {
   const reader = new FieldReader(bytes);
   const guid = decodeGuid(reader.take(guidSize, "the variable"));
   const nameLength = reader.u64("the variable");

@@ -471,6 +471,17 @@ export const catalogue = {
     means: "A quote does not prove what it should.",
     hint: "It is of another key, another nonce or other PCR values, or was altered.",
   },
+  "attestation-refused": {
+    exit: refused,
+    means:
+      "An attestation does not prove what it was asked to prove; the error is about the check that failed.",
+    hint: "docs/how-to/attest.md says what each check means.",
+  },
+  "identity-missing": {
+    exit: state,
+    means: "The device has no certificate and key of its own.",
+    hint: "trust provision, then start it with its production UKI: its initrd takes them out of the TPM.",
+  },
 
   // What happens on systemd and other programs.
   "layer-corrupt": {

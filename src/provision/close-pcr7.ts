@@ -6,7 +6,7 @@ import type { Tpm } from "../tpm/tpm.ts";
 import { secureBootPcr } from "./policies.ts";
 
 /** What it is extended by, the published system's constant: sha256("atomix\n"). */
-const closingDigest = createHash("sha256").update("atomix\n").digest();
+export const closingDigest: Uint8Array = createHash("sha256").update("atomix\n").digest();
 
 /** @throws TpmError; then the secrets may still be readable, and nothing else may start */
 export async function closePcr7(tpm: Tpm): Promise<void> {

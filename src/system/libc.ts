@@ -14,6 +14,7 @@ const { functions } = dlopen("libc.so.6", {
 });
 
 // <sys/file.h>, <sys/socket.h>, <bits/socket.h> of Linux, the same on every architecture that mos runs on.
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const AF_UNIX = 1;
@@ -62,6 +63,11 @@ export function addUserKey(description: string, secret: Uint8Array): boolean {
 /** flock(2), exclusive and without waiting. False when somebody else holds it. */
 export function tryLockExclusive(fd: number): boolean {
   return functions.flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/** flock(2), together with other readers and without waiting. False when somebody holds it exclusively. */
+export function tryLockShared(fd: number): boolean {
+  return functions.flock(fd, LOCK_SH | LOCK_NB) === 0;
 }
 
 /** Sends one datagram to a Unix socket; a path that begins with '@' is in the abstract namespace, unix(7). */

@@ -31,7 +31,15 @@ export function productOfSigner(commonName: string | undefined): string | undefi
  * @param serialNumber the attribute of that name (2.5.4.5)
  */
 export function productOfDevice(serialNumber: string | undefined): string | undefined {
-  return /^PID:(\S+) SN:\S+$/.exec(serialNumber ?? "")?.[1];
+  return deviceOf(serialNumber)?.product;
+}
+
+/** Product and machine in that subject, undefined when it names no device. */
+export function deviceOf(
+  serialNumber: string | undefined,
+): { readonly product: string; readonly machine: string } | undefined {
+  const [, product, machine] = /^PID:(\S+) SN:(\S+)$/.exec(serialNumber ?? "") ?? [];
+  return product === undefined || machine === undefined ? undefined : { product, machine };
 }
 
 /** The machine in the same attribute. */

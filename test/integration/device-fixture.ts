@@ -21,6 +21,7 @@ export function contextIn(root: string): AgentContext {
       efivars: join(root, "efivars"),
       tpm: { kind: "device", path: join(root, "tpm") },
       deviceCertificates: [join(root, "server.crt")],
+      measurements: { firmware: join(root, "firmware.log"), systemd: join(root, "systemd.log") },
     },
     buildTime: new Date(0),
   };

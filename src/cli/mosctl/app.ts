@@ -1,5 +1,6 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
+import { attestCommand } from "./attest.ts";
 import { secretKeyCommand } from "./secret-key.ts";
 import { statusCommand } from "./status.ts";
 import { updateCommand } from "./update.ts";
@@ -15,6 +16,7 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
 6 no space or damaged state, 7 busy, 8 a service is not well, 1 anything else.`,
   },
   {
+    attest: attestCommand,
     "secret-key": secretKeyCommand,
     status: statusCommand,
     update: updateCommand,

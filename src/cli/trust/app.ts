@@ -2,6 +2,7 @@
 // check what firmware starts.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
+import { attestNonce, attestVerify } from "./attest.ts";
 import { signEfi, verifyEfi } from "./efi.ts";
 import { computePcr7, efivars } from "./firmware.ts";
 import { keysetAdd, keysetList, keysetShow } from "./keyset.ts";
@@ -35,6 +36,11 @@ const verify = buildRouteMap<string, CliContext>({
   routes: { efi: verifyEfi },
 });
 
+const attest = buildRouteMap<string, CliContext>({
+  docs: { brief: "Check what a device proves about itself" },
+  routes: { nonce: attestNonce, verify: attestVerify },
+});
+
 export const app = application(
   "trust",
   {
@@ -46,7 +52,7 @@ manifests. EFI programs are signed and checked here, too. Keysets live in $MOS_K
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
   {
-    ...{ keyset, project, sudi, sign, verify, "compute-pcr7": computePcr7, efivars },
+    ...{ attest, keyset, project, sudi, sign, verify, "compute-pcr7": computePcr7, efivars },
     ...{ tpmPolicyGen, provision: provisionCommand, preinstall: preinstallCommand },
     ...{ initrdSetup: initrdSetupCommand, "extend-pcr7": extendPcr7Command },
   },
