@@ -94,7 +94,7 @@ export async function trustOfABoot(work: string): Promise<Result> {
       ...base,
       places: { state: join(directory, "state"), run: join(directory, "run") },
       trust: {
-        ...{ policies: [], initrd, efivars, deviceCertificates: [] },
+        ...{ ...base.trust, policies: [], initrd, efivars, deviceCertificates: [] },
         tpm: tpm === "required" ? swtpm.address : ({ kind: "device", path: "/nonexistent" } as const),
         builtIn: { ...builtInPolicy, anchors: [...anchors], tpm },
       },
