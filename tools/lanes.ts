@@ -9,10 +9,11 @@ import { join } from "node:path";
 import { guestDisk } from "./guest-disk.ts";
 import { buildPackage } from "./package.ts";
 import { say } from "./say.ts";
+import { secureImage } from "./secure-image.ts";
 import { checkout } from "./stamp.ts";
 
-export const laneNames = ["check", "unit", "integration", "machine"] as const;
-type LaneName = (typeof laneNames)[number];
+export const laneNames = ["check", "unit", "integration", "machine", "secure"] as const;
+export type LaneName = (typeof laneNames)[number];
 
 interface Counts {
   readonly passed: number;
@@ -42,15 +43,28 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
       return vitest("machine", { MOS_TEST_PACKAGE: packageFile });
     },
   },
+  secure: {
+    what: "a machine with firmware, Secure Boot and a TPM",
+    run: async () => {
+      requireSecureLane();
+      const { packageFile } = await buildPackage();
+      await secureImage(packageFile);
+      return vitest("secure", { MOS_TEST_PACKAGE: packageFile });
+    },
+  },
 };
 
-/** Runs lanes (all when none is named) and prints the result. @returns whether everything that ran passed */
-export async function runLanes(names: readonly LaneName[]): Promise<boolean> {
+/**
+ * Runs lanes (all when none is named) and prints the result.
+ * @param skip lanes that are left out; each is counted as skipped, with a reason
+ * @returns whether everything that ran passed
+ */
+export async function runLanes(names: readonly LaneName[], skip: readonly LaneName[]): Promise<boolean> {
   const results: { name: LaneName; counts: Counts; seconds: number }[] = [];
   for (const name of names.length === 0 ? laneNames : names) {
     say(`lane ${name}: ${lanes[name].what}`);
     const start = performance.now();
-    const counts = await runLane(lanes[name]);
+    const counts = skip.includes(name) ? skipped(`told to, by --skip ${name}`) : await runLane(lanes[name]);
     results.push({ name, counts, seconds: (performance.now() - start) / 1000 });
   }
   const total = (key: "passed" | "failed" | "skipped"): number =>
@@ -68,10 +82,7 @@ export async function runLanes(names: readonly LaneName[]): Promise<boolean> {
 
 async function runLane(lane: Lane): Promise<Counts> {
   const obstacle = lane.obstacle?.();
-  if (obstacle !== undefined) {
-    say(`skipped: ${obstacle}`);
-    return { passed: 0, failed: 0, skipped: 1, note: obstacle };
-  }
+  if (obstacle !== undefined) return skipped(obstacle);
   try {
     return await lane.run();
   } catch (error) {
@@ -79,6 +90,22 @@ async function runLane(lane: Lane): Promise<Counts> {
     say(message);
     return { passed: 0, failed: 1, skipped: 0, note: message.split("\n")[0] ?? "" };
   }
+}
+
+function skipped(reason: string): Counts {
+  say(`skipped: ${reason}`);
+  return { passed: 0, failed: 0, skipped: 1, note: reason };
+}
+
+/** Whether a device can be trusted is not left out in silence: where this lane cannot run, somebody has to say so. */
+function requireSecureLane(): void {
+  const obstacle =
+    process.platform !== "linux" || process.arch !== "x64"
+      ? "needs Linux on x86-64"
+      : process.getuid?.() !== 0
+        ? "needs root (mounts, process namespaces)"
+        : undefined;
+  if (obstacle !== undefined) throw new Error(`${obstacle}; without it: ./dev test --skip secure`);
 }
 
 function machineObstacle(): string | undefined {
