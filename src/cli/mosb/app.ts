@@ -1,13 +1,19 @@
-// `mosb`: the commands of a publisher's build host that make and publish manifests.
+// `mosb`: the commands of a publisher's build host that make and publish manifests and boot images.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
 import { manifestSign } from "./sign.ts";
+import { ukiBuild, ukiInspect, ukiSign } from "./uki.ts";
 
 const manifest = buildRouteMap<string, CliContext>({
   docs: { brief: "Check, publish and sign manifests" },
   routes: { check: manifestCheck, publish: manifestPublish, schema: manifestSchema, sign: manifestSign },
+});
+
+const uki = buildRouteMap<string, CliContext>({
+  docs: { brief: "Build, sign and inspect unified kernel images" },
+  routes: { build: ukiBuild, sign: ukiSign, inspect: ukiInspect },
 });
 
 export const app = application(
@@ -20,5 +26,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { manifest },
+  { manifest, uki },
 );
