@@ -1,8 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 // Lanes (docs/testing.md): `unit` needs nothing but this checkout; `integration` runs real programs of the
-// host (registry, skopeo, veritysetup, openssl); `machine` boots a real kernel and is slow on purpose; `secure`
-// boots firmware, Secure Boot and a TPM, and is slower still.
+// host (registry, skopeo, veritysetup, openssl); `machine` boots a real kernel and is slow on purpose; `secure` boots
+// it from firmware with Secure Boot and a TPM, and is slower.
 export default defineConfig({
   test: {
     projects: [
@@ -30,7 +30,7 @@ export default defineConfig({
           name: "secure",
           include: ["test/secure/**/*.test.ts"],
           testTimeout: 900_000,
-          hookTimeout: 1_800_000,
+          hookTimeout: 900_000,
           fileParallelism: false,
         },
       },

@@ -3,14 +3,14 @@ import { rm } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { buildExecutable, checkReproducible } from "./build.ts";
 import { cacheDirectory } from "./cache.ts";
-import { type LaneName, laneNames, runLanes } from "./lanes.ts";
+import { laneNames, runLanes } from "./lanes.ts";
 import { buildPackage } from "./package.ts";
 
 const help = `./dev COMMAND
 
   demo [--keep]       the whole way: keys, manifest, registry, device, service, reboot; --keep leaves a prompt
   test [LANE …]       all lanes, or some of: ${laneNames.join(", ")}
-  test --skip LANE    without it; may be given several times
+       [--skip LANE]  leaves one out, and says so
   build               dist/mos and its names
   build --deb         and the Debian package of it
   build --check       builds twice and compares the bytes
@@ -21,22 +21,19 @@ const help = `./dev COMMAND
 Tests of one file, with node_modules/.bin first in PATH: vitest run test/unit/x.test.ts. More: docs/testing.md.
 `;
 
-/** Lanes in their own order, whatever the order they are named in. */
-function lanesOf(names: readonly string[]): LaneName[] {
-  const unknown = names.find((name) => !laneNames.some((lane) => lane === name));
-  if (unknown !== undefined) throw new Error(`there is no lane ${unknown}: ${laneNames.join(", ")}`);
-  return laneNames.filter((lane) => names.includes(lane));
-}
-
 async function main(command: string | undefined, args: string[]): Promise<boolean> {
   switch (command) {
     case "test": {
-      const { values, positionals } = parseArgs({
+      const { positionals, values } = parseArgs({
         args,
         allowPositionals: true,
-        options: { skip: { type: "string", multiple: true, default: [] } },
+        options: { skip: { type: "string", multiple: true } },
       });
-      return runLanes(lanesOf(positionals), lanesOf(values.skip));
+      const skip = values.skip ?? [];
+      const unknown = [...positionals, ...skip].find((name) => !laneNames.some((lane) => lane === name));
+      if (unknown !== undefined) throw new Error(`there is no lane ${unknown}: ${laneNames.join(", ")}`);
+      const named = (names: readonly string[]) => laneNames.filter((lane) => names.includes(lane));
+      return runLanes(named(positionals), named(skip));
     }
     case "build": {
       const { values } = parseArgs({

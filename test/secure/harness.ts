@@ -223,12 +223,29 @@ export class Factory {
     });
   }
 
-  /**
-   * Starts a machine that must not start, and waits until its console shows why.
-   * @returns the console's text
-   */
-  async refusal(name: string, parts: Parts, why: RegExp, timeoutMs = 180_000): Promise<string> {
-    const machine = await this.machine(parts);
+  /** The same firmware with one more certificate in db: somebody has been in its setup. */
+  async variablesWithAnotherKey(name: string): Promise<string> {
+    const output = this.path(name);
+    const input = await this.variables(`${name}.before`);
+    const key = this.path("keys/other");
+    const guid = (await readFile(join(key, "uefi-db/guid"), "utf8")).trim();
+    await run(
+      "virt-fw-vars",
+      ["--input", input, "--output", output, "--add-db", guid, join(key, "uefi-db/cert.pem")],
+      {
+        cwd: this.directory,
+      },
+    );
+    return output;
+  }
+
+  /** Starts a machine that must not start, and waits until its console shows why. @returns the console's text */
+  async refusal(name: string, parts: Parts, why: RegExp): Promise<string> {
+    return await this.refusalOf(name, await this.machine(parts), why);
+  }
+
+  /** As {@link refusal}, of a machine that is there. It is gone afterwards. */
+  async refusalOf(name: string, machine: Machine, why: RegExp, timeoutMs = 180_000): Promise<string> {
     const starting = machine.start().then(
       () => "started",
       () => "ended",
@@ -241,7 +258,8 @@ export class Factory {
       const end = performance.now() + timeoutMs;
       while (!why.test(machine.console())) {
         if (state === "started") throw new Error(`the machine started:\n${machine.console().slice(-3000)}`);
-        if (state === "ended" || performance.now() > end) {
+        // What the console showed at the very end is looked at once more.
+        if ((state === "ended" && !why.test(machine.console())) || performance.now() > end) {
           throw new Error(`the console does not show ${why}:\n${machine.console().slice(-3000)}`);
         }
         await new Promise((resolve) => setTimeout(resolve, 100));
