@@ -43,7 +43,7 @@ export async function boot(
       mark();
       if (current === undefined) return { outcome: { kind: "no-generation" }, timings: timings() };
       const { manifest, images, number, problems, trust } = current;
-      await remember(trust, current.current, manifest.release?.epoch ?? 0);
+      await remember(trust, current.current.records, manifest.release?.epoch ?? 0);
       const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
       const input = { generation: number, manifest, images, idmaps, places: context.places };
       const units = renderUnits(input);

@@ -1,8 +1,8 @@
 // A software TPM (swtpm) for one test file, with its own state, reachable by us and by tpm2-tools.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
+import { createConnection } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type RunResult, run } from "../../src/system/process.ts";
@@ -19,6 +19,16 @@ export interface Swtpm {
   /** Ends it and starts it again with the same state, as a power cycle does. */
   restart(): Promise<void>;
   stop(): Promise<void>;
+}
+
+async function listens(path: string): Promise<boolean> {
+  const connection = createConnection(path);
+  const answered = await Promise.race([
+    once(connection, "connect").then(() => true),
+    once(connection, "close").then(() => false),
+  ]).catch(() => false);
+  connection.destroy();
+  return answered;
 }
 
 /** @param directory exists, is short enough for sockets in it, and is the caller's to remove */
@@ -41,7 +51,8 @@ export async function startSwtpm(directory: string): Promise<Swtpm> {
       ],
       { stdio: "ignore" },
     );
-    while (!existsSync(socket) || !existsSync(control)) {
+    // A socket is there a moment before anybody listens on it.
+    while (!(await listens(control)) || !(await listens(socket))) {
       if (child.exitCode !== null) throw new Error(`swtpm ended with ${child.exitCode}`);
       await delay(2);
     }

@@ -15,6 +15,7 @@ import {
 } from "../../src/tpm/policy.ts";
 import { readPolicyDigest } from "../../src/tpm/policy-commands.ts";
 import { approvalMessage } from "../../src/tpm/policy-digest.ts";
+import type { Public } from "../../src/tpm/public.ts";
 import { type SealedSecret, seal, unseal } from "../../src/tpm/seal.ts";
 import { emptyAuthorization } from "../../src/tpm/session.ts";
 import { signatureOfBytes } from "../../src/tpm/signature.ts";
@@ -117,6 +118,23 @@ describe("a sealed secret", () => {
     });
     expect(await failure(openStorageKey(tpm, key.name))).toMatchObject({ code: "tpm-changed" });
   });
+
+  const { nameHash, attributes, authPolicy, symmetric, scheme } = storageKeyTemplate;
+  const common = { nameHash, attributes, authPolicy, symmetric, scheme };
+  const parents: Record<string, Public> = {
+    "RSA with 2048 bits": { ...common, type: "rsa", bits: 2048, exponent: 0, modulus: authPolicy },
+    "P-384": { ...storageKeyTemplate, nameHash: "sha384", curve: "p384" },
+  };
+  test.for(Object.keys(parents))(
+    "is given back under a key of %s, to which sessions are salted",
+    async (kind) => {
+      await using tpm = await it.open();
+      const template = parents[kind] ?? storageKeyTemplate;
+      await using parent = await createPrimary(tpm, "null", emptyAuthorization, template);
+      const sealed = await seal(tpm, bytes("secret"), { policy: anything, parent });
+      expect(text(await unseal(tpm, sealed, { policy: anything, parent }))).toBe("secret");
+    },
+  );
 
   test("outlives a power cycle", async () => {
     let sealed: SealedSecret;
