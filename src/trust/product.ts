@@ -34,6 +34,11 @@ export function productOfDevice(serialNumber: string | undefined): string | unde
   return /^PID:(\S+) SN:\S+$/.exec(serialNumber ?? "")?.[1];
 }
 
+/** The machine in the same attribute. */
+export function machineOfDevice(serialNumber: string | undefined): string | undefined {
+  return /^PID:\S+ SN:(\S+)$/.exec(serialNumber ?? "")?.[1];
+}
+
 /**
  * Checks that all who name a product name the same.
  *

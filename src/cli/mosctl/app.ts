@@ -1,5 +1,6 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
+import { secretKeyCommand } from "./secret-key.ts";
 import { statusCommand } from "./status.ts";
 import { updateCommand } from "./update.ts";
 import { verifyCommand } from "./verify.ts";
@@ -13,5 +14,10 @@ export const app = application(
 Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source unreachable or broken,
 6 no space or damaged state, 7 busy, 8 a service is not well, 1 anything else.`,
   },
-  { status: statusCommand, update: updateCommand, verify: verifyCommand },
+  {
+    "secret-key": secretKeyCommand,
+    status: statusCommand,
+    update: updateCommand,
+    verify: verifyCommand,
+  },
 );
