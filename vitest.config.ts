@@ -1,7 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 // Lanes (docs/testing.md): `unit` needs nothing but this checkout; `integration` runs real programs of the
-// host (registry, skopeo, veritysetup, openssl); `machine` boots a real kernel and is slow on purpose.
+// host (registry, skopeo, veritysetup, openssl); `machine` boots a real kernel and is slow on purpose; `secure` boots
+// it from firmware with Secure Boot and a TPM, and is slower.
 export default defineConfig({
   test: {
     projects: [
@@ -20,6 +21,15 @@ export default defineConfig({
           name: "machine",
           include: ["test/machine/**/*.test.ts"],
           testTimeout: 600_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "secure",
+          include: ["test/secure/**/*.test.ts"],
+          testTimeout: 900_000,
           hookTimeout: 900_000,
           fileParallelism: false,
         },

@@ -10,6 +10,7 @@ const help = `./dev COMMAND
 
   demo [--keep]       the whole way: keys, manifest, registry, device, service, reboot; --keep leaves a prompt
   test [LANE …]       all lanes, or some of: ${laneNames.join(", ")}
+       [--skip LANE]  leaves one out, and says so
   build               dist/mos and its names
   build --deb         and the Debian package of it
   build --check       builds twice and compares the bytes
@@ -23,10 +24,16 @@ Tests of one file, with node_modules/.bin first in PATH: vitest run test/unit/x.
 async function main(command: string | undefined, args: string[]): Promise<boolean> {
   switch (command) {
     case "test": {
-      const { positionals } = parseArgs({ args, allowPositionals: true });
-      const unknown = positionals.find((name) => !laneNames.some((lane) => lane === name));
+      const { positionals, values } = parseArgs({
+        args,
+        allowPositionals: true,
+        options: { skip: { type: "string", multiple: true } },
+      });
+      const skip = values.skip ?? [];
+      const unknown = [...positionals, ...skip].find((name) => !laneNames.some((lane) => lane === name));
       if (unknown !== undefined) throw new Error(`there is no lane ${unknown}: ${laneNames.join(", ")}`);
-      return runLanes(laneNames.filter((lane) => positionals.includes(lane)));
+      const named = (names: readonly string[]) => laneNames.filter((lane) => names.includes(lane));
+      return runLanes(named(positionals), named(skip));
     }
     case "build": {
       const { values } = parseArgs({

@@ -9,9 +9,10 @@ import { join } from "node:path";
 import { guestDisk } from "./guest-disk.ts";
 import { buildPackage } from "./package.ts";
 import { say } from "./say.ts";
+import { secureImage } from "./secure-image.ts";
 import { checkout } from "./stamp.ts";
 
-export const laneNames = ["check", "unit", "integration", "machine"] as const;
+export const laneNames = ["check", "unit", "integration", "machine", "secure"] as const;
 type LaneName = (typeof laneNames)[number];
 
 interface Counts {
@@ -42,15 +43,30 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
       return vitest("machine", { MOS_TEST_PACKAGE: packageFile });
     },
   },
+  secure: {
+    what: "a machine with Secure Boot and a TPM, under QEMU",
+    obstacle: secureObstacle,
+    run: async () => {
+      const { packageFile } = await buildPackage();
+      await secureImage(packageFile);
+      return vitest("secure", { MOS_TEST_PACKAGE: packageFile });
+    },
+  },
 };
 
-/** Runs lanes (all when none is named) and prints the result. @returns whether everything that ran passed */
-export async function runLanes(names: readonly LaneName[]): Promise<boolean> {
+/**
+ * Runs lanes (all when none is named) and prints the result.
+ * @param skip lanes that somebody said to leave out
+ * @returns whether everything that ran passed
+ */
+export async function runLanes(names: readonly LaneName[], skip: readonly LaneName[]): Promise<boolean> {
   const results: { name: LaneName; counts: Counts; seconds: number }[] = [];
   for (const name of names.length === 0 ? laneNames : names) {
     say(`lane ${name}: ${lanes[name].what}`);
     const start = performance.now();
-    const counts = await runLane(lanes[name]);
+    const counts = await runLane(
+      skip.includes(name) ? { ...lanes[name], obstacle: () => "told to skip it" } : lanes[name],
+    );
     results.push({ name, counts, seconds: (performance.now() - start) / 1000 });
   }
   const total = (key: "passed" | "failed" | "skipped"): number =>
@@ -85,6 +101,12 @@ function machineObstacle(): string | undefined {
   if (process.platform !== "linux" || process.arch !== "x64") return "User-Mode Linux needs x86-64";
   if (process.getuid?.() !== 0) return "needs root (mounts, network namespaces)";
   if (!existsSync("/dev/net/tun")) return "needs /dev/net/tun";
+  return undefined;
+}
+
+function secureObstacle(): string | undefined {
+  if (process.platform !== "linux" || process.arch !== "x64") return "the image is for x86-64";
+  if (process.getuid?.() !== 0) return "needs root (mounts, namespaces)";
   return undefined;
 }
 

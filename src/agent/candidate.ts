@@ -123,7 +123,7 @@ async function recordsOnDisk({ places }: AgentContext): Promise<TrustRecord[]> {
 function rootWithout(trust: DeviceTrust, records: readonly TrustRecord[], manifest: Uint8Array): CurrentRoot {
   const { remembered } = trust;
   if (remembered !== undefined && isSameBytes(foldRecord([manifest]), remembered)) {
-    return { root: trust.initialRoot, records: [], unremembered: undefined };
+    return { root: trust.initialRoot, records: [] };
   }
   return currentRoot(trust, records);
 }

@@ -55,8 +55,6 @@ export async function loadTrust(context: AgentContext): Promise<DeviceTrust> {
 export interface CurrentRoot {
   readonly root: TrustRoot;
   readonly records: readonly TrustRecord[];
-  /** The last record, when a power cut came before the memory learnt of it. */
-  readonly unremembered: TrustRecord | undefined;
 }
 
 function isRemembered(remembered: Uint8Array | undefined, records: readonly TrustRecord[]): boolean {
@@ -69,28 +67,32 @@ function isRemembered(remembered: Uint8Array | undefined, records: readonly Trus
  * @throws MosError `trust-rolled-back` when they are not what the memory holds, and what verifying them throws
  */
 export function currentRoot(trust: DeviceTrust, records: readonly TrustRecord[]): CurrentRoot {
-  const isWhole = isRemembered(trust.remembered, records);
-  if (!isWhole && (records.length === 0 || !isRemembered(trust.remembered, records.slice(0, -1)))) {
+  // A power cut may have come before the memory learnt of the last one.
+  const isKnown =
+    isRemembered(trust.remembered, records) ||
+    (records.length > 0 && isRemembered(trust.remembered, records.slice(0, -1)));
+  if (!isKnown) {
     throw new MosError(
       "trust-rolled-back",
       `cannot trust the ${records.length} handovers and revocations on the disk: ${trust.memory.source} remembers others`,
       { about: trust.memory.source },
     );
   }
-  return {
-    root: walkRecord(trust.initialRoot, records),
-    records,
-    unremembered: isWhole ? undefined : records.at(-1),
-  };
+  return { root: walkRecord(trust.initialRoot, records), records };
 }
 
-/** Brings the memory up to a generation that runs. Every step can be repeated. */
+/**
+ * Brings the memory up to a generation that runs. Every step can be repeated: what it remembers already, it is not
+ * told again.
+ * @param records that are in effect with the generation
+ */
 export async function remember(
-  { memory, floor }: DeviceTrust,
-  { unremembered }: Pick<CurrentRoot, "unremembered">,
+  { memory, floor, remembered }: DeviceTrust,
+  records: readonly TrustRecord[],
   epoch: number,
 ): Promise<void> {
-  if (unremembered !== undefined) await memory.extendRecord(unremembered.manifest);
+  const last = records.at(-1);
+  if (last !== undefined && !isRemembered(remembered, records)) await memory.extendRecord(last.manifest);
   if (epoch > floor.epoch) await memory.raiseEpoch(epoch);
 }
 

@@ -85,7 +85,8 @@ export async function update(
     const isSame = running !== undefined && running.digest === digestOf(accepted.parts.manifest);
     const number = isSame ? running.number : await commit(context, accepted, reference);
     const { current, record, manifest } = accepted;
-    await remember(trust, { unremembered: record ?? current.unremembered }, manifest.release?.epoch ?? 0);
+    const records = record === undefined ? current.records : [...current.records, record];
+    await remember(trust, records, manifest.release?.epoch ?? 0);
 
     progress({ kind: "step", step: "activate" });
     const applied = await staged.activate(number);

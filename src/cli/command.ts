@@ -83,7 +83,7 @@ function completionCommand(name: string): Command<CliContext> {
 /**
  * Builds the application of one name: its commands, and `completion`.
  * @param docs what the help of the name itself says
- * @param aliases other names of routes, which help does not list
+ * @param aliases other names of some routes, taken as they are written
  */
 export function application(
   name: string,

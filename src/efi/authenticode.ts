@@ -27,6 +27,14 @@ export const oids = {
 export const context = { 0: 0xa0, 1: 0xa1, 2: 0xa2 } as const;
 
 const digestSize = 32;
+/** Time stamps are signatures within signatures: Microsoft's have 25 levels. */
+const maxDepth = 32;
+
+/**
+ * What the digest says it is of: a PE image, or what old versions of pesign write by mistake (the OID of a purpose of
+ * certificates). Firmware does not look; the digest decides.
+ */
+const contentTypes: readonly string[] = [oids.peImageData, "1.3.6.1.4.1.311.2.1.21"];
 
 /** What one signature says, nothing of it checked but its form and that its parts belong together. */
 export interface AuthenticodeSignature {
@@ -71,7 +79,7 @@ function checkAlgorithm(element: DerElement, allowed: readonly string[], what: s
 function readIndirectData(element: DerElement): Uint8Array {
   const fields = new DerFields(element, tags.sequence, "SpcIndirectDataContent");
   const data = new DerFields(fields.take(tags.sequence, "data"), tags.sequence, "the data");
-  if (derOid(data.take(tags.oid, "type")) !== oids.peImageData)
+  if (!contentTypes.includes(derOid(data.take(tags.oid, "type"))))
     throw new SyntaxError("it is not for a PE image");
   const info = new DerFields(fields.take(tags.sequence, "digest"), tags.sequence, "the digest");
   fields.end();
@@ -157,7 +165,7 @@ function withoutPadding(bytes: Uint8Array): Uint8Array {
  * @throws SyntaxError when it is malformed or its parts do not belong together; MosError `algorithm-refused`
  */
 export function decodeAuthenticode(pkcs7: Uint8Array): AuthenticodeSignature {
-  const outer = new DerFields(readDer(withoutPadding(pkcs7)), tags.sequence, "the signature");
+  const outer = new DerFields(readDer(withoutPadding(pkcs7), maxDepth), tags.sequence, "the signature");
   if (derOid(outer.take(tags.oid, "type")) !== oids.signedData)
     throw new SyntaxError("it is not PKCS#7 SignedData");
   const wrapped = new DerFields(outer.take(context[0], "content"), context[0], "the signature");

@@ -2,7 +2,7 @@
 import { MosError } from "../errors/mos-error.ts";
 import type { Guid } from "./guid.ts";
 import { decodeSignatureLists, type SignatureEntry, signatureTypes } from "./signature-list.ts";
-import { readVariable, type VariableId, variables } from "./variable.ts";
+import { efivarsDirectory, readVariable, type VariableId, variables } from "./variable.ts";
 
 export interface DatabaseCertificate {
   /** X.509, DER; not parsed yet. */
@@ -27,7 +27,7 @@ function certificatesOf(entries: ReadonlyMap<Guid, SignatureEntry[]>): readonly 
  * The X.509 certificates of `db`, in its order. Entries of other types (hashes of single programs) are passed over.
  * @throws MosError `efi-variable-missing`, `efi-variable-invalid`, `efi-unreadable`
  */
-export async function readDb(directory: string): Promise<readonly DatabaseCertificate[]> {
+export async function readDb(directory: string = efivarsDirectory): Promise<readonly DatabaseCertificate[]> {
   return certificatesOf(await readEntries(directory, variables.db));
 }
 
@@ -45,7 +45,7 @@ export interface Revocations {
  * stops everything.
  * @throws MosError `efi-variable-invalid`, `efi-unreadable`
  */
-export async function readDbx(directory: string): Promise<Revocations> {
+export async function readDbx(directory: string = efivarsDirectory): Promise<Revocations> {
   let entries: ReadonlyMap<Guid, SignatureEntry[]> = new Map();
   try {
     entries = await readEntries(directory, variables.dbx);

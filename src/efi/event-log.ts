@@ -6,21 +6,12 @@
 //   every other:               u32 PCR · u32 type · u32 count · {u16 algorithm · digest}… · u32 size · data
 //   Spec ID event:             "Spec ID Event03\0" · u32 class · u8 minor · u8 major · u8 errata · u8 UINTN ·
 //                              u32 count · {u16 algorithm · u16 digest size}… · u8 size · vendor information
-import { createHash } from "node:crypto";
 import { MosError } from "../errors/mos-error.ts";
+import { type Bank, bankFacts, banks, extendPcr } from "./bank.ts";
 import { FieldReader } from "./little-endian.ts";
 
-export type Bank = "sha1" | "sha256" | "sha384" | "sha512";
-
-/** TPM_ALG_ID (TCG Algorithm Registry) of the banks that can be replayed. */
-const bankIds: ReadonlyMap<number, Bank> = new Map([
-  [0x0004, "sha1"],
-  [0x000b, "sha256"],
-  [0x000c, "sha384"],
-  [0x000d, "sha512"],
-]);
-
-const bankSizes: Readonly<Record<Bank, number>> = { sha1: 20, sha256: 32, sha384: 48, sha512: 64 };
+/** By TPM_ALG_ID. */
+const bankIds: ReadonlyMap<number, Bank> = new Map(banks.map((bank) => [bankFacts[bank].id, bank]));
 
 /** EV_NO_ACTION: says something and extends nothing. */
 const noAction = 0x03;
@@ -76,7 +67,7 @@ function readSpecId(reader: FieldReader): ReadonlyMap<number, number> {
     const id = data.u16(what);
     const size = data.u16(what);
     const bank = bankIds.get(id);
-    if (sizes.has(id) || size === 0 || size > 64 || (bank !== undefined && bankSizes[bank] !== size)) {
+    if (sizes.has(id) || size === 0 || size > 64 || (bank !== undefined && bankFacts[bank].size !== size)) {
       throw new SyntaxError(
         `it has the algorithm 0x${id.toString(16)} twice or with digests of ${size} bytes`,
       );
@@ -131,13 +122,13 @@ export function parseEventLog(bytes: Uint8Array, about: string): EventLog {
     if (bytes.length > maxLogSize) throw new SyntaxError(`it has more than ${maxLogSize} bytes`);
     const reader = new FieldReader(bytes);
     const sizes = readSpecId(reader);
-    const banks = [...sizes.keys()].flatMap((id) => bankIds.get(id) ?? []);
+    const known = [...sizes.keys()].flatMap((id) => bankIds.get(id) ?? []);
     const events: LogEvent[] = [];
     while (reader.left > 0) {
       if (events.length >= maxEvents) throw new SyntaxError(`it has more than ${maxEvents} events`);
       events.push(readEvent(reader, sizes));
     }
-    return { banks, events, startupLocality: localityOf(events) };
+    return { banks: known, events, startupLocality: localityOf(events) };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new MosError("event-log-invalid", `cannot read the event log: ${error.message}`, {
@@ -153,8 +144,8 @@ export function extendsPcr(event: LogEvent): boolean {
 }
 
 /** What a PCR is before its first event: zeros, or ones for those of the dynamic root of trust (17 to 22). */
-function initialValue(log: EventLog, bank: Bank, pcr: number): Buffer {
-  const value = Buffer.alloc(bankSizes[bank], pcr >= 17 && pcr <= 22 ? 0xff : 0);
+function initialValue(log: EventLog, bank: Bank, pcr: number): Uint8Array {
+  const value = Buffer.alloc(bankFacts[bank].size, pcr >= 17 && pcr <= 22 ? 0xff : 0);
   if (pcr === 0) value[value.length - 1] = log.startupLocality;
   return value;
 }
@@ -164,14 +155,16 @@ function initialValue(log: EventLog, bank: Bank, pcr: number): Buffer {
  * @returns PCR → value, hex, in the order of the PCRs
  */
 export function replayEventLog(log: EventLog, bank: Bank): ReadonlyMap<number, string> {
-  const values = new Map<number, Buffer>();
+  const values = new Map<number, Uint8Array>();
   for (const event of log.events.filter(extendsPcr)) {
     const digest = event.digests.get(bank);
     if (digest === undefined) continue;
     const before = values.get(event.pcr) ?? initialValue(log, bank, event.pcr);
-    values.set(event.pcr, createHash(bank).update(before).update(digest).digest());
+    values.set(event.pcr, extendPcr(bank, before, digest));
   }
   return new Map(
-    [...values].toSorted(([a], [b]) => a - b).map(([pcr, value]) => [pcr, value.toString("hex")]),
+    [...values]
+      .toSorted(([a], [b]) => a - b)
+      .map(([pcr, value]) => [pcr, Buffer.from(value).toString("hex")]),
   );
 }

@@ -31,7 +31,7 @@ export interface FirmwareKeys {
 }
 
 /** The roles in which a UKI may be signed, in the published order. */
-export const ukis = ["production", "limited", "tpm"] as const;
+const ukis = ["production", "limited", "tpm"] as const;
 type Uki = (typeof ukis)[number];
 
 async function readOwned(keyset: string, key: string, ownerOf = key): Promise<KeysetCertificate> {

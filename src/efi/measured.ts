@@ -1,10 +1,8 @@
-// How PCRs come to their values (TCG PC Client Platform Firmware Profile 1.06): each event extends a register with
-// the digest of some bytes. Pure; SHA-256, the bank that every TPM 2.0 has.
+// What firmware hashes to extend PCRs with (TCG PC Client Platform Firmware Profile 1.06). SHA-256: the bank that
+// every TPM 2.0 has.
 import { createHash } from "node:crypto";
 import { encodeGuid, type Guid } from "./guid.ts";
 import { u64le, utf16le } from "./little-endian.ts";
-
-export const pcrSize = 32;
 
 /** What UEFI_VARIABLE_DATA holds (profile section 10.2.6): a variable, or the entry of one that vouched. */
 export interface VariableEvent {
@@ -27,13 +25,3 @@ export function encodeVariableData({ name, guid, data }: VariableEvent): Uint8Ar
 
 /** The digest of EV_SEPARATOR: between what the firmware did and what others do (profile section 10.4.1). */
 export const separatorDigest: Uint8Array = sha256(new Uint8Array(4));
-
-/** One extend: PCR := H(PCR ‖ digest). */
-export function extendPcr(pcr: Uint8Array, digest: Uint8Array): Uint8Array {
-  return sha256(Buffer.concat([pcr, digest]));
-}
-
-/** The value of a PCR that began as zeros and was extended with these digests in their order. */
-export function foldPcr(digests: readonly Uint8Array[]): Uint8Array {
-  return digests.reduce(extendPcr, new Uint8Array(pcrSize));
-}

@@ -1,8 +1,10 @@
 // What PCR 7 will be (TCG PC Client Platform Firmware Profile section 3.3.4.8): the state of Secure Boot, the key
 // databases, and every key that vouched for something that ran. It says who may boot here, not what boots: every
 // program of the same signer gives the same value.
+
+import { foldPcr } from "./bank.ts";
 import { encodeGuid, type Guid, guids, parseGuid } from "./guid.ts";
-import { encodeVariableData, foldPcr, separatorDigest, sha256, type VariableEvent } from "./measured.ts";
+import { encodeVariableData, separatorDigest, sha256, type VariableEvent } from "./measured.ts";
 import { encodeSignatureLists, listOf, signatureTypes } from "./signature-list.ts";
 import { variables } from "./variable.ts";
 
@@ -81,5 +83,5 @@ export function shimDigests(
 
 /** PCR 7, hex. */
 export function pcr7Of(digests: readonly Uint8Array[]): string {
-  return Buffer.from(foldPcr(digests)).toString("hex");
+  return Buffer.from(foldPcr("sha256", digests)).toString("hex");
 }

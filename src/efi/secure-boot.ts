@@ -1,7 +1,7 @@
 // What the firmware says about Secure Boot (UEFI 2.10 section 32.3). What cannot be read is not verified: it is
 // never taken for enabled, and never for harmless.
 import { asMosError } from "../errors/mos-error.ts";
-import { readVariable, type VariableId, variables } from "./variable.ts";
+import { efivarsDirectory, readVariable, type VariableId, variables } from "./variable.ts";
 
 export interface SecureBootState {
   /**
@@ -24,7 +24,7 @@ async function readSwitch(directory: string, id: VariableId): Promise<boolean> {
 }
 
 /** Reads the state. Never throws: a failure is the answer `unverified`, with its reason. */
-export async function readSecureBootState(directory: string): Promise<SecureBootState> {
+export async function readSecureBootState(directory: string = efivarsDirectory): Promise<SecureBootState> {
   try {
     const secureBoot = await readSwitch(directory, variables.secureBoot);
     const setupMode = await readSwitch(directory, variables.setupMode);

@@ -5,8 +5,8 @@ import { nvAttributes } from "../tpm/constants.ts";
 import { policyVersion, policyVersionIndex } from "../tpm/nv-layout.ts";
 import type { NvPublic } from "../tpm/nv-public.ts";
 import { type Approval, type Policy, pcrStep } from "../tpm/policy.ts";
+import { publicFromPem } from "../tpm/public-key.ts";
 import { signatureOfBytes } from "../tpm/signature.ts";
-import { publicFromPem } from "../tpm/templates.ts";
 
 /** The PCR that Secure Boot's keys, and whose key started the system, are measured into. */
 export const secureBootPcr = 7;

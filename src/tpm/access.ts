@@ -5,7 +5,10 @@ import { type Authorization, emptyAuthorization, type Session } from "./session.
 import type { Tpm } from "./tpm.ts";
 
 export type Access =
-  /** The authorization value is empty. Nothing is encrypted: not for secrets. */
+  /**
+   * The authorization value is empty. Nothing is encrypted and the answer proves nothing: not for secrets, and not where
+   * somebody on the bus could gain from another answer. For those: `auth` with an empty value, in a salted session.
+   */
   | { readonly kind: "empty" }
   /** By an authorization value, which is proved but not sent. */
   | { readonly kind: "auth"; readonly session: Session; readonly authValue: Uint8Array }

@@ -5,6 +5,7 @@ import { type CommandName, commands, permanent, sessionAttributes, structureTags
 import { digest } from "./hashes.ts";
 import type { Entity } from "./names.ts";
 import { type Authorization, attributesOf, type Session, type SessionUse, sessionHash } from "./session.ts";
+import { headerSize } from "./transport.ts";
 
 export interface Command {
   readonly name: CommandName;
@@ -69,7 +70,7 @@ export class Exchange {
     return encode((out) =>
       out
         .u16(tag)
-        .u32(rest.length + 10)
+        .u32(rest.length + headerSize)
         .u32(commands[name])
         .raw(rest),
     );
@@ -96,7 +97,7 @@ export class Exchange {
    */
   decode<T>(answer: Uint8Array, decode: (reader: Reader, handle: number) => T): T {
     const reader = new Reader(answer);
-    reader.raw(10);
+    reader.raw(headerSize);
     const handle = this.command.returnsHandle === true ? reader.u32() : 0;
     if (this.uses.length === 0) return decodeAll(reader.rest(), (rest) => decode(rest, handle));
     const body = reader.raw(reader.u32());

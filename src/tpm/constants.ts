@@ -7,6 +7,7 @@ export const structureTags = {
   attestQuote: 0x8018,
   creation: 0x8021,
   verified: 0x8022,
+  authSecret: 0x8023,
   /** The tag of TPM 1.2 that an answer to a malformed command has. */
   tpm12Answer: 0x00c4,
 } as const;

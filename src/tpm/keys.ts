@@ -37,15 +37,11 @@ export class TpmObject implements Entity, AsyncDisposable {
   }
 }
 
-/** Makes the TPM forget a transient object or a session. @throws TpmError */
-export async function flushContext(tpm: Tpm, handle: number): Promise<void> {
-  // The handle is a parameter here, not in the handle area (Part 3, section 28.4).
-  await tpm.execute({ name: "TPM2_FlushContext", parameters: (w) => w.u32(handle) }, () => undefined);
-}
-
-/** As {@link flushContext}, where an error would only hide the one before it. */
+/** FlushContext: makes the TPM forget a transient object or a session. An error would only hide the one before it. */
 export async function flushQuietly(tpm: Tpm, handle: number): Promise<void> {
-  await flushContext(tpm, handle).catch(() => undefined);
+  // The handle is a parameter here, not in the handle area (Part 3, section 28.4).
+  const command: Command = { name: "TPM2_FlushContext", parameters: (writer) => writer.u32(handle) };
+  await tpm.execute(command, () => undefined).catch(() => undefined);
 }
 
 interface Sensitive {

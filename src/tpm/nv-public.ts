@@ -21,10 +21,6 @@ export function nvIndex(value: number): NvIndex {
   return value;
 }
 
-export function formatNvIndex(index: NvIndex): string {
-  return `0x${index.toString(16)}`;
-}
-
 /** TPMS_NV_PUBLIC, table 207. */
 export interface NvPublic {
   readonly index: NvIndex;

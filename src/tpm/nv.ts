@@ -81,6 +81,15 @@ export async function readNvPublicArea(tpm: Tpm, index: NvIndex): Promise<NvPubl
   }
 }
 
+interface NvReading {
+  /** Where the part begins; default 0. */
+  readonly offset?: number;
+  /** Bytes; default all that follow. */
+  readonly size?: number;
+  /** The session ends with it, which saves the command that would end it; default false. */
+  readonly last?: boolean;
+}
+
 /**
  * NV_Read of the whole index or a part. What is secret must be read in a salted session.
  * @throws TpmError (`TPM_RC_NV_UNINITIALIZED`: never written; `TPM_RC_NV_LOCKED`; `TPM_RC_POLICY_FAIL`)
@@ -89,7 +98,7 @@ export async function readNv(
   tpm: Tpm,
   nv: NvPublic,
   by: NvAccess,
-  { offset = 0, size = nv.size - offset }: { readonly offset?: number; readonly size?: number } = {},
+  { offset = 0, size = nv.size - offset, last = false }: NvReading = {},
 ): Promise<Uint8Array> {
   const result = new Uint8Array(size);
   const most = await chunkSize(tpm, size);
@@ -98,7 +107,7 @@ export async function readNv(
     const command: Command = {
       name: "TPM2_NV_Read",
       handles: [authorizer(by, nv), nvEntity(nv)],
-      authorizations: [await authorize(tpm, by.access)],
+      authorizations: [await authorize(tpm, by.access, last && at + most >= size)],
       parameters: (writer) => writer.u16(wanted).u16(offset + at),
       encryptOut: true,
     };

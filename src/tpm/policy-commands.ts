@@ -1,6 +1,6 @@
 // The policy commands, one function each (Part 3, section 23). policy.ts puts them together.
 import type { Writer } from "./buffer.ts";
-import { type CommandName, commands, operations } from "./constants.ts";
+import { type CommandName, commands, operations, structureTags } from "./constants.ts";
 import { digest } from "./hashes.ts";
 import { loadExternal, readVerifiedTicket, type VerifiedTicket } from "./keys.ts";
 import { type Entity, type Name, nvEntity, permanentEntity } from "./names.ts";
@@ -97,8 +97,11 @@ export async function sendPolicySecret(
     encryptIn: true,
   } as const;
   await tpm.execute(command, (reader) => {
-    // A timeout and a ticket, both empty as there is no expiration.
-    reader.rest();
+    // A timeout and a TPMT_TK_AUTH (Part 2, section 10.6.6) of which nothing is kept: there is no expiration.
+    reader.sized(8);
+    if (reader.u16() !== structureTags.authSecret) throw new SyntaxError("not a ticket of an authorization");
+    reader.u32();
+    reader.sized(64);
   });
 }
 

@@ -2,7 +2,7 @@
 // so that the two cannot disagree.
 import { MosError } from "../errors/mos-error.ts";
 import type { CommandName } from "./constants.ts";
-import type { HashName } from "./hashes.ts";
+import { digest, type HashName } from "./hashes.ts";
 import type { VerifiedTicket } from "./keys.ts";
 import { hierarchyEntity } from "./keys.ts";
 import { type Entity, nameOfNv, nameOfPublic, nvEntity } from "./names.ts";
@@ -12,8 +12,9 @@ import * as send from "./policy-commands.ts";
 import type { NvComparison, PolicyDigest } from "./policy-digest.ts";
 import * as compute from "./policy-digest.ts";
 import type { Public } from "./public.ts";
+import { isTpmAnswer } from "./response-code.ts";
 import { type Authorization, emptyAuthorization, type Session } from "./session.ts";
-import type { TpmSignature } from "./signature.ts";
+import { encodeSignature, type TpmSignature } from "./signature.ts";
 import type { Tpm } from "./tpm.ts";
 
 /** A policy that a key has signed, so that it may be used where PolicyAuthorize names the key. */
@@ -113,12 +114,12 @@ interface Run {
 }
 
 async function satisfySteps(run: Run, before: PolicyDigest, policy: Policy): Promise<PolicyDigest> {
-  let digest = before;
+  let reached = before;
   for (const step of policy) {
-    await satisfyStep(run, digest, step);
-    digest = digestOfStep(digest, step);
+    await satisfyStep(run, reached, step);
+    reached = digestOfStep(reached, step);
   }
-  return digest;
+  return reached;
 }
 
 async function satisfyStep(run: Run, before: PolicyDigest, step: PolicyStep): Promise<void> {
@@ -158,10 +159,27 @@ async function satisfyAuthorize(
   { key, reference = none, approval }: Extract<PolicyStep, { kind: "authorize" }>,
 ): Promise<void> {
   if (approval === undefined) throw unsatisfiable("nothing was approved");
+  const { tpm, session } = run;
   const approved = await satisfySteps(run, before, approval.policy);
-  const ticket = await ticketOf(run.tpm, key, approved, reference, approval);
   const name = nameOfPublic(key);
-  await send.sendPolicyAuthorize(run.tpm, run.session, approved, reference, name, ticket);
+  const use = async (ticket: VerifiedTicket): Promise<void> =>
+    await send.sendPolicyAuthorize(tpm, session, approved, reference, name, ticket);
+  const kept = tickets.get(tpm) ?? new Map<string, VerifiedTicket>();
+  tickets.set(tpm, kept);
+  const of = encodeSignature(approval.signature);
+  const about = Buffer.from(digest("sha256", name, approved, of, reference)).toString("hex");
+  const known = kept.get(about);
+  if (known !== undefined) {
+    try {
+      return await use(known);
+    } catch (error) {
+      // The TPM was cleared meanwhile.
+      if (!isTpmAnswer(error, "TPM_RC_VALUE", "TPM_RC_TICKET")) throw error;
+    }
+  }
+  const ticket = await send.verifyApproval(tpm, key, approved, reference, approval.signature);
+  kept.set(about, ticket);
+  await use(ticket);
 }
 
 function unsatisfiable(why: string): MosError {
@@ -169,20 +187,4 @@ function unsatisfiable(why: string): MosError {
 }
 
 /** Tickets that a TPM gave for approvals: checking a signature anew for each secret would cost three commands. */
-const tickets = new WeakMap<Tpm, WeakMap<Approval, VerifiedTicket>>();
-
-async function ticketOf(
-  tpm: Tpm,
-  key: Public,
-  approved: PolicyDigest,
-  reference: Uint8Array,
-  approval: Approval,
-): Promise<VerifiedTicket> {
-  const known = tickets.get(tpm) ?? new WeakMap<Approval, VerifiedTicket>();
-  tickets.set(tpm, known);
-  const kept = known.get(approval);
-  if (kept !== undefined) return kept;
-  const ticket = await send.verifyApproval(tpm, key, approved, reference, approval.signature);
-  known.set(approval, ticket);
-  return ticket;
-}
+const tickets = new WeakMap<Tpm, Map<string, VerifiedTicket>>();

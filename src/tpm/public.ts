@@ -5,7 +5,7 @@ import { algorithms, curves } from "./constants.ts";
 import { type HashName, hashOfNumber } from "./hashes.ts";
 
 /** TPMT_SYM_DEF_OBJECT, table 134: how a storage key protects its children. */
-export interface Symmetric {
+interface Symmetric {
   readonly algorithm: "aes";
   readonly bits: number;
   readonly mode: number;

@@ -8,7 +8,7 @@ import { algorithms } from "./constants.ts";
 import type { TpmObject } from "./keys.ts";
 import { digestOfPcrs, type PcrSelection, type PcrValues, writePcrSelections } from "./pcr-selection.ts";
 import type { Authorization } from "./session.ts";
-import { readSignature, verifySignature, writeSignature } from "./signature.ts";
+import { encodeSignature, readSignature, verifySignature } from "./signature.ts";
 import type { Tpm } from "./tpm.ts";
 
 export interface Quote {
@@ -49,7 +49,7 @@ export async function quote(
   return await tpm.execute(command, (reader) => {
     const statement = reader.sized().slice();
     const signature = readSignature(reader);
-    return { statement, signature: encode((writer) => writeSignature(writer, signature)) };
+    return { statement, signature: encodeSignature(signature) };
   });
 }
 

@@ -1,9 +1,10 @@
 // The salt of a session: a secret for the TPM alone, encrypted to one of its keys (Part 1, sections B.10.2, C.6.1).
-import { constants, createECDH, createPublicKey, publicEncrypt, randomBytes } from "node:crypto";
+import { constants, createECDH, publicEncrypt, randomBytes } from "node:crypto";
 import { encode } from "./buffer.ts";
-import { digestSizes, type HashName } from "./hashes.ts";
+import { digestSizes } from "./hashes.ts";
 import { kdfE } from "./kdf.ts";
 import type { EccPublic, Public, RsaPublic } from "./public.ts";
+import { keyObjectOf, padded } from "./public-key.ts";
 
 interface Salt {
   readonly secret: Uint8Array;
@@ -43,24 +44,10 @@ function saltForEcc(key: EccPublic): Salt {
 function saltForRsa(key: RsaPublic): Salt {
   const secret = randomBytes(digestSizes[key.nameHash]);
   const oaep = {
-    key: rsaKey(key),
+    key: keyObjectOf(key),
     padding: constants.RSA_PKCS1_OAEP_PADDING,
-    oaepHash: key.nameHash satisfies HashName,
+    oaepHash: key.nameHash,
     oaepLabel: Buffer.from(`${label}\0`, "latin1"),
   };
   return { secret, encrypted: publicEncrypt(oaep, secret) };
-}
-
-function rsaKey(key: RsaPublic) {
-  const exponent = Buffer.alloc(4);
-  exponent.writeUInt32BE(key.exponent === 0 ? 65537 : key.exponent);
-  const n = Buffer.from(key.modulus).toString("base64url");
-  return createPublicKey({ key: { kty: "RSA", n, e: exponent.toString("base64url") }, format: "jwk" });
-}
-
-function padded(value: Uint8Array, size: number): Buffer {
-  if (value.length > size) throw new RangeError("a coordinate that is larger than its curve");
-  const result = Buffer.alloc(size);
-  result.set(value, size - value.length);
-  return result;
 }

@@ -133,14 +133,18 @@ function encrypt(key: Uint8Array, secret: Uint8Array, area: Public): Uint8Array 
 }
 
 function decrypt(key: Uint8Array, encrypted: Uint8Array, area: Public): Uint8Array {
+  const text = new Uint8Array(Math.max(0, encrypted.length - nonceBytes - tagBytes));
   try {
     const nonce = encrypted.subarray(0, nonceBytes);
     const cipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: tagBytes });
     cipher.setAAD(nameOfPublic(area)).setAuthTag(encrypted.subarray(-tagBytes));
-    const text = cipher.update(encrypted.subarray(nonceBytes, -tagBytes));
+    const clear = cipher.update(encrypted.subarray(nonceBytes, -tagBytes));
+    text.set(clear);
+    clear.fill(0);
     cipher.final();
     return text;
   } catch (error) {
+    text.fill(0);
     throw new MosError("tpm-data-invalid", "cannot decrypt a sealed secret: it is damaged", { cause: error });
   }
 }

@@ -1,6 +1,7 @@
 // A session on our side: its key, its nonces, the proof in each command and the check of each answer, and the
 // encryption of a parameter (Part 1, sections 19.6 and 21). What is compared with a secret is compared in constant time.
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { MosError } from "../errors/mos-error.ts";
 import { sessionAttributes } from "./constants.ts";
 import { digestSizes } from "./hashes.ts";
 import { kdfA } from "./kdf.ts";
@@ -82,8 +83,9 @@ export class Session {
     return this.begun;
   }
 
-  /** A policy command is about to be sent. */
+  /** A policy command is about to be sent. @throws MosError `internal` when the session has ended */
   notePolicy(): void {
+    if (this.over) throw new MosError("internal", "refused to satisfy a policy in a session that ended");
     this.begun = true;
   }
 
@@ -136,12 +138,16 @@ export class Session {
   encrypt(parameter: Uint8Array, authValue: Uint8Array): void {
     const { key, iv } = this.parameterKey(authValue, this.nonceCaller, this.nonceTpm);
     parameter.set(createCipheriv(sessionCipher.name, key, iv).update(parameter));
+    key.fill(0);
   }
 
   /** Decrypts the first parameter of an answer in place; to be called after {@link accept}. */
   decrypt(parameter: Uint8Array, authValue: Uint8Array): void {
     const { key, iv } = this.parameterKey(authValue, this.nonceTpm, this.nonceCaller);
-    parameter.set(createDecipheriv(sessionCipher.name, key, iv).update(parameter));
+    const clear = createDecipheriv(sessionCipher.name, key, iv).update(parameter);
+    parameter.set(clear);
+    clear.fill(0);
+    key.fill(0);
   }
 
   private hmac(hash: Uint8Array, newer: Uint8Array, older: Uint8Array, use: SessionUse): Uint8Array {

@@ -1,7 +1,7 @@
 // Signatures as the TPM makes and checks them: TPMT_SIGNATURE (Part 2, section 11.3.4), and how other programs
 // write the same (PKCS #1 bytes for RSA, DER for ECDSA).
 import { type KeyObject, verify } from "node:crypto";
-import type { Reader, Writer } from "./buffer.ts";
+import { encode, type Reader, type Writer } from "./buffer.ts";
 import { algorithms } from "./constants.ts";
 import { type HashName, hashOfNumber } from "./hashes.ts";
 
@@ -17,6 +17,11 @@ export function writeSignature(writer: Writer, value: TpmSignature): void {
   writer.u16(algorithms[value.scheme]).u16(algorithms[value.hash]);
   if (value.scheme === "ecdsa") writer.sized(value.r).sized(value.s);
   else writer.sized(value.signature);
+}
+
+/** The bytes of a TPMT_SIGNATURE, which is what files of tpm2-tools hold. */
+export function encodeSignature(value: TpmSignature): Uint8Array {
+  return encode((writer) => writeSignature(writer, value));
 }
 
 /** Reads a TPMT_SIGNATURE. @throws SyntaxError */

@@ -1,9 +1,7 @@
 // Public areas that keys are made from. A primary key is derived from its template, so that every bit of it counts.
-import { createPublicKey } from "node:crypto";
-import { MosError } from "../errors/mos-error.ts";
 import { algorithms, objectAttributes as attribute } from "./constants.ts";
 import type { PolicyDigest } from "./policy-digest.ts";
-import type { EccPublic, KeyedHashPublic, RsaPublic } from "./public.ts";
+import type { EccPublic, KeyedHashPublic } from "./public.ts";
 
 const none = new Uint8Array(0);
 const ownKey =
@@ -69,44 +67,4 @@ export function sealedTemplate(policy: PolicyDigest): KeyedHashPublic {
     authPolicy: policy,
     unique: none,
   };
-}
-
-/**
- * The public area of a signing key from a PEM file, as `tpm2_loadexternal -u FILE` makes it; its Name is what
- * PolicyAuthorize holds. RSA of 2048 to 4096 bits, or P-256.
- * @throws MosError `key-invalid`
- */
-export function publicFromPem(pem: string, about: string): RsaPublic | EccPublic {
-  const common = {
-    nameHash: "sha256",
-    attributes: attribute.userWithAuth | attribute.sign,
-    authPolicy: none,
-    symmetric: undefined,
-    scheme: undefined,
-  } as const;
-  const key = readPem(pem, about);
-  const { n, e, crv, x, y } = key.export({ format: "jwk" });
-  if (n !== undefined && e !== undefined) {
-    const modulus = Buffer.from(n, "base64url");
-    const exponent = Number.parseInt(Buffer.from(e, "base64url").toString("hex"), 16);
-    // The exponent is written out (1 00 01), not 0 for its default: the Names of the published keys are made so.
-    if (modulus.length >= 256 && modulus.length <= 512 && exponent === 65537) {
-      return { type: "rsa", ...common, bits: 8 * modulus.length, exponent, modulus };
-    }
-  }
-  if (crv === "P-256" && x !== undefined && y !== undefined) {
-    const point = { x: Buffer.from(x, "base64url"), y: Buffer.from(y, "base64url") };
-    return { type: "ecc", ...common, curve: "p256", ...point };
-  }
-  throw new MosError("key-invalid", "cannot use a key in a TPM policy: it is neither RSA nor EC P-256", {
-    about,
-  });
-}
-
-function readPem(pem: string, about: string) {
-  try {
-    return createPublicKey(pem);
-  } catch (error) {
-    throw new MosError("key-invalid", "cannot read a public key", { about, cause: error });
-  }
 }

@@ -33,15 +33,22 @@ export async function openTransport(address: TpmAddress, deadlineMs: number): Pr
   const name = formatTpmAddress(address);
   try {
     if (address.kind === "device") {
-      // O_NOCTTY: whatever is at this path, it must not become our terminal.
-      const flags = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOCTTY;
-      return new DeviceTransport(await open(address.path, flags), name);
+      return new DeviceTransport(await openDevice(address.path, name), name);
     }
     return new SocketTransport(await connect(address, deadlineMs), name);
   } catch (error) {
     if (error instanceof MosError) throw error;
     throw openError(error, name);
   }
+}
+
+async function openDevice(path: string, name: string): Promise<FileHandle> {
+  // O_NOCTTY: whatever is at this path, it must not become our terminal.
+  const handle = await open(path, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOCTTY);
+  if ((await handle.stat()).isCharacterDevice()) return handle;
+  // Commands would be written over what is in the file.
+  await handle.close();
+  throw new MosError("tpm-unreachable", `cannot open the TPM ${name}: it is not a device`, { about: name });
 }
 
 function openError(error: unknown, name: string): MosError {

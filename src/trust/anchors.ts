@@ -43,9 +43,10 @@ interface AnchorPlaces {
 /** Bytes of an NV index that holds the SHA-256 of a public key instead of a certificate. */
 const pinLength = 32;
 
+/** What is wrong with a certificate is wrong with the anchor; a TPM that does not answer is what it is. */
 function unusable(error: unknown, source: AnchorSource): MosError {
   const known = asMosError(error);
-  if (known.code === "anchor-invalid" || known.code === "anchor-unverified") return known;
+  if (/^(anchor|tpm|efi)-/.test(known.code)) return known;
   return new MosError("anchor-invalid", `cannot use a trust anchor: ${known.message}`, {
     about: source,
     cause: error,

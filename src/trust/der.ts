@@ -28,17 +28,20 @@ export interface DerElement {
   readonly children: readonly DerElement[] | undefined;
 }
 
-const maxDepth = 16;
+/** More than any certificate needs. */
+const usualDepth = 16;
 const maxElements = 4096;
 const constructedBit = 0x20;
 const universal = (tag: number): boolean => (tag & 0xc0) === 0;
 
 class Reader {
   private readonly bytes: Uint8Array;
+  private readonly maxDepth: number;
   private elements = 0;
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, maxDepth: number) {
     this.bytes = bytes;
+    this.maxDepth = maxDepth;
   }
 
   private byte(at: number): number {
@@ -60,7 +63,7 @@ class Reader {
   }
 
   private element(start: number, limit: number, depth: number): DerElement {
-    if (depth > maxDepth) throw new SyntaxError(`DER is nested deeper than ${maxDepth} levels`);
+    if (depth > this.maxDepth) throw new SyntaxError(`DER is nested deeper than ${this.maxDepth} levels`);
     if (++this.elements > maxElements) throw new SyntaxError(`DER has more than ${maxElements} elements`);
     const tag = this.byte(start);
     if ((tag & 0x1f) === 0x1f) throw new SyntaxError(`DER has a multi-byte tag at byte ${start}`);
@@ -99,10 +102,11 @@ class Reader {
 
 /**
  * Reads the one element that the bytes are, with everything inside it.
+ * @param maxDepth how many levels of elements within elements are taken
  * @throws SyntaxError when the bytes are not exactly one DER element
  */
-export function readDer(bytes: Uint8Array): DerElement {
-  const found = new Reader(bytes).sequence(0, bytes.length, 0);
+export function readDer(bytes: Uint8Array, maxDepth: number = usualDepth): DerElement {
+  const found = new Reader(bytes, maxDepth).sequence(0, bytes.length, 0);
   const [element] = found;
   if (element === undefined) throw new SyntaxError("DER is empty");
   if (found.length > 1) throw new SyntaxError(`DER has bytes after its end, at byte ${element.raw.length}`);

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, rm } from "node:fs/promises";
-import { connect } from "node:net";
+import { createConnection } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type RunResult, run } from "../../src/system/process.ts";
@@ -21,17 +21,14 @@ export interface Swtpm {
   stop(): Promise<void>;
 }
 
-/** A socket's file is there before anybody listens on it. */
 async function listens(path: string): Promise<boolean> {
-  const socket = connect(path);
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
+  const connection = createConnection(path);
+  const answered = await Promise.race([
+    once(connection, "connect").then(() => true),
+    once(connection, "close").then(() => false),
+  ]).catch(() => false);
+  connection.destroy();
+  return answered;
 }
 
 /** @param directory exists, is short enough for sockets in it, and is the caller's to remove */
@@ -54,7 +51,8 @@ export async function startSwtpm(directory: string): Promise<Swtpm> {
       ],
       { stdio: "ignore" },
     );
-    while (!(await listens(socket)) || !(await listens(control))) {
+    // A socket is there a moment before anybody listens on it.
+    while (!(await listens(control)) || !(await listens(socket))) {
       if (child.exitCode !== null) throw new Error(`swtpm ended with ${child.exitCode}`);
       await delay(2);
     }

@@ -208,6 +208,17 @@ describe("a policy", () => {
     });
   });
 
+  test("read for the last time ends its session, which is then of no more use", async () => {
+    const policy = await currentPcrs(7);
+    const nv = await protect(policy, 1500);
+    await using tpm = await it.open();
+    await withPolicy(tpm, policy, async (access) => {
+      const by = { by: "index", access } as const;
+      expect(await readNv(tpm, nv, by, { last: true })).toHaveLength(1500);
+      expect(await failure(readNv(tpm, nv, by))).toMatchObject({ code: "internal" });
+    });
+  });
+
   test("that is another one does not open it, and is no hindrance to the right one afterwards", async () => {
     const policy: Policy = [{ kind: "command", command: "TPM2_NV_Read" }];
     const nv = await protect(policy);

@@ -1,10 +1,11 @@
-// `mosb`: the commands of a publisher's build host that make and publish manifests.
+// `mosb`: the commands of a publisher's build host that make and publish manifests and boot images.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
 import { secretEncrypt } from "./secret.ts";
 import { manifestSign } from "./sign.ts";
+import { ukiBuild, ukiInspect, ukiSign } from "./uki.ts";
 
 const manifest = buildRouteMap<string, CliContext>({
   docs: { brief: "Check, publish and sign manifests" },
@@ -14,6 +15,11 @@ const manifest = buildRouteMap<string, CliContext>({
 const secret = buildRouteMap<string, CliContext>({
   docs: { brief: "Encrypt secrets for services to devices" },
   routes: { encrypt: secretEncrypt },
+});
+
+const uki = buildRouteMap<string, CliContext>({
+  docs: { brief: "Build, sign and inspect unified kernel images" },
+  routes: { build: ukiBuild, sign: ukiSign, inspect: ukiInspect },
 });
 
 export const app = application(
@@ -26,5 +32,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { manifest, secret },
+  { manifest, secret, uki },
 );

@@ -1,4 +1,5 @@
-// `trust`: the commands of a publisher's build host that make and show keysets and projects.
+// `trust`: the commands of a publisher's build host that make and show keysets and projects, and that sign and
+// check what firmware starts.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { signEfi, verifyEfi } from "./efi.ts";
@@ -40,15 +41,15 @@ export const app = application(
     brief: "Keysets and projects: who may sign manifests",
     fullDescription: `A keyset holds the keys behind a family of devices: the CA whose certificate they carry, and the keys of
 their firmware and TPM policies. A project is one product of that family: a uuid, and a key that signs its
-manifests. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys.
+manifests. EFI programs are signed and checked here, too. Keysets live in $MOS_KEYSETS, or in ~/.local/share/machine/trust/keys.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
   {
-    ...{ keyset, project, sudi, sign, verify, computePcr7, efivars },
+    ...{ keyset, project, sudi, sign, verify, "compute-pcr7": computePcr7, efivars },
     ...{ tpmPolicyGen, provision: provisionCommand, preinstall: preinstallCommand },
-    ...{ initrdSetup: initrdSetupCommand, extendPcr7: extendPcr7Command },
+    ...{ initrdSetup: initrdSetupCommand, "extend-pcr7": extendPcr7Command },
   },
-  // The published system's spelling.
-  { computePCR7: "computePcr7" },
+  // The published system's name for it.
+  { computePCR7: "compute-pcr7" },
 );

@@ -34,6 +34,10 @@ test.each([
   ["keyset", "show"],
   ["project", "add"],
   ["project", "list"],
+  ["sign", "efi"],
+  ["verify", "efi"],
+  ["computePCR7"],
+  ["efivars"],
   ["completion"],
 ])("trust %s %s explains itself with examples", async (...route) => {
   const { exit, out } = await trust(...route, "--help");

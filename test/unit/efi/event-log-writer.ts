@@ -1,6 +1,6 @@
 // Event logs as firmware writes them, for tests: the inverse of parseEventLog.
 import { createHash } from "node:crypto";
-import type { Bank } from "../../../src/efi/event-log.ts";
+import type { Bank } from "../../../src/efi/bank.ts";
 import { u16le, u32le, u64le } from "../../../src/efi/little-endian.ts";
 
 export interface WrittenEvent {

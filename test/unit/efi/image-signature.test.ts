@@ -222,6 +222,24 @@ test("zeros that a signer counted as part of the signature are no reason to refu
   expect(verdict(withPkcs7(signed, table), db.certificate)).toBe("accepted");
 });
 
+test("time stamps within time stamps, as large vendors add them, are no reason to refuse it", () => {
+  const nested = (levels: number): Uint8Array =>
+    levels === 0 ? derElement(0x05) : derElement(0x30, nested(levels - 1));
+  const version1 = derElement(0x02, Uint8Array.of(1));
+  /** With unsigned attributes behind everything else of the SignerInfo, the second element that begins so. */
+  const stamped = (levels: number): Uint8Array =>
+    rewritten(pkcs7Of(signed), ({ tag, children = [] }) => {
+      const isSignerInfo =
+        tag === 0x30 && children.length === 6 && Buffer.compare(children[0]?.raw ?? signed, version1) === 0;
+      return isSignerInfo
+        ? derElement(0x30, ...children.map(({ raw }) => raw), derElement(0xa1, nested(levels)))
+        : undefined;
+    });
+  expect(pkcs7Of(signed).length).toBeLessThan(stamped(20).length);
+  expect(verdict(withPkcs7(signed, stamped(20)), db.certificate)).toBe("accepted");
+  expect(verdict(withPkcs7(signed, stamped(40)), db.certificate)).toBe("efi-signature-invalid");
+});
+
 test("any bytes in the place of a signature are read or refused, and nothing else happens", () => {
   const good = pkcs7Of(signed);
   fc.assert(
