@@ -9,7 +9,7 @@ import { writeTrustRecord } from "../generation/trust-records.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
-import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
+import { type Descriptor, mediaTypes } from "../oci/model.ts";
 import { openRepositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
@@ -23,6 +23,7 @@ import { type Applied, applyUnits } from "./apply-units.ts";
 import { type Candidate, judge } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedDocument, dropDamagedLayers } from "./damage.ts";
+import { fetchImageDocuments } from "./image-documents.ts";
 import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { openSecrets, placeSecrets, sweepSecrets } from "./secrets.ts";
@@ -145,19 +146,7 @@ async function fetchDocuments(
   const descriptors: Descriptor[] = [];
   const layers = new Map<string, Descriptor>();
   for (const target of manifest.targets) {
-    const about = `image of ${target.service_name}`;
-    const fetched = await images.manifest(target.digest);
-    if (fetched.size !== target.size) {
-      throw new MosError(
-        "size-mismatch",
-        `the ${about} has a manifest of ${fetched.size} bytes, the signed manifest says ${target.size}`,
-        {
-          about: target.digest,
-        },
-      );
-    }
-    const image = parseManifest(fetched.bytes, about);
-    parseConfig(await images.smallBlob(image.config, limits.config), `configuration of the ${about}`);
+    const { fetched, image } = await fetchImageDocuments(images, target);
     for (const layer of image.layers) layers.set(layer.digest, layer);
     const descriptor = { mediaType: mediaTypes.manifest, digest: target.digest, size: target.size };
     for (const document of [image.config, descriptor]) await dropDamagedDocument(store, document);

@@ -12,14 +12,14 @@ const manifest = buildRouteMap<string, CliContext>({
   routes: { check: manifestCheck, publish: manifestPublish, schema: manifestSchema, sign: manifestSign },
 });
 
-const secret = buildRouteMap<string, CliContext>({
-  docs: { brief: "Encrypt secrets for services to devices" },
-  routes: { encrypt: secretEncrypt },
-});
-
 const uki = buildRouteMap<string, CliContext>({
   docs: { brief: "Build, sign and inspect unified kernel images" },
   routes: { build: ukiBuild, sign: ukiSign, inspect: ukiInspect },
+});
+
+const secret = buildRouteMap<string, CliContext>({
+  docs: { brief: "Encrypt secrets for services to devices" },
+  routes: { encrypt: secretEncrypt },
 });
 
 export const app = application(
