@@ -2,7 +2,7 @@
 // under its tag and never changes, so that what runs keeps what it was started with. /run/mos/secrets.json remembers
 // which encrypted secrets became which tag, so that the TPM is asked once in a boot and not at each start of mosd.
 import { createHash, createHmac, randomBytes } from "node:crypto";
-import { chown, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { chmod, chown, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { systemCode } from "../errors/mos-error.ts";
@@ -129,7 +129,8 @@ export class CredentialStore {
     // Passable for everybody, because a container's runtime walks through it as the container's own root; what is in
     // the directory of the tag is for its owner only.
     const above = join(credentialsRoot(this.places), service);
-    await mkdir(above, { recursive: true, mode: 0o711 });
+    await mkdir(above, { recursive: true });
+    for (const passable of [credentialsRoot(this.places), above]) await chmod(passable, 0o711);
     const temporary = join(above, `.${tag}.tmp`);
     await rm(temporary, { recursive: true, force: true });
     try {
