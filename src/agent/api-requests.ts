@@ -8,6 +8,10 @@ export const updateRequestSchema = z.strictObject({
   allowOlder: z.boolean().default(false),
 });
 
+export const rollbackRequestSchema = z.strictObject({
+  generation: z.int().min(1).max(999_999_999).optional(),
+});
+
 export const verifyRequestSchema = z.strictObject({
   reference: referenceSchema,
   level: z.enum(["signature", "images", "content"]),

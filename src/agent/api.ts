@@ -3,6 +3,7 @@
 import { exitCodes } from "../errors/catalogue.ts";
 import { type ErrorDocument, isErrorCode, MosError } from "../errors/mos-error.ts";
 import type { ProgressEvent } from "./progress.ts";
+import type { RollbackResult } from "./rollback.ts";
 import type { UpdateResult } from "./update.ts";
 
 export const socketPaths = {
@@ -16,14 +17,14 @@ export type SocketName = keyof typeof socketPaths;
 /** Largest request body, bytes. */
 export const maxRequestBytes = 128 * 1024;
 
-/** Server-sent events of a running update. */
-export type UpdateEvent =
+/** Server-sent events of a transaction. */
+export type TransactionEvent =
   | { readonly event: "progress"; readonly data: ProgressEvent }
-  | { readonly event: "done"; readonly data: UpdateResult }
+  | { readonly event: "done"; readonly data: UpdateResult | RollbackResult }
   | { readonly event: "error"; readonly data: ErrorDocument };
 
 /** One event in the format of the HTML standard, section 9.2.6. */
-export function formatEvent({ event, data }: UpdateEvent): string {
+export function formatEvent({ event, data }: TransactionEvent): string {
   return `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 }
 

@@ -119,7 +119,7 @@ function isSameBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /** The records of the generation that should run, although it cannot be loaded; none when not even that is there. */
-async function recordsOnDisk({ places }: AgentContext): Promise<TrustRecord[]> {
+export async function recordsOnDisk({ places }: AgentContext): Promise<TrustRecord[]> {
   try {
     const number = await pointedGeneration(places, "current");
     if (number === undefined) return [];

@@ -3,7 +3,9 @@ import { type IncomingMessage, request } from "node:http";
 import type { AttestationDocument } from "../attest/document.ts";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { readErrorDocument, type SocketName, socketPaths } from "./api.ts";
-import type { ProgressEvent } from "./progress.ts";
+import type { HistoryEntry } from "./history.ts";
+import type { Progress, ProgressEvent } from "./progress.ts";
+import type { RollbackResult } from "./rollback.ts";
 import type { Status } from "./status-model.ts";
 import type { UpdateOptions, UpdateResult } from "./update.ts";
 import type { VerifyLevel, VerifyResult } from "./verify.ts";
@@ -79,21 +81,41 @@ export async function requestAttestation(nonce: string): Promise<AttestationDocu
   return response === undefined ? undefined : ((await readJson(response)) as AttestationDocument);
 }
 
+/** GET /v1/history; undefined when no agent listens. */
+export async function requestHistory(): Promise<readonly HistoryEntry[] | undefined> {
+  const response = await call("control", "GET", "/v1/history");
+  return response === undefined ? undefined : ((await readJson(response)) as readonly HistoryEntry[]);
+}
+
 /** POST /v1/update, following its events to the end; undefined when no agent listens. */
 export async function requestUpdate(
   reference: string,
   options: UpdateOptions,
-  progress: (event: ProgressEvent) => void,
+  progress: Progress,
 ): Promise<UpdateResult | undefined> {
   const response = await call("control", "POST", "/v1/update", { reference, ...options });
-  if (response === undefined) return undefined;
+  return response === undefined ? undefined : await follow<UpdateResult>(response, progress);
+}
+
+/** POST /v1/rollback, following its events to the end; undefined when no agent listens. */
+export async function requestRollback(
+  generation: number | undefined,
+  progress: Progress,
+): Promise<RollbackResult | undefined> {
+  const body = generation === undefined ? {} : { generation };
+  const response = await call("control", "POST", "/v1/rollback", body);
+  return response === undefined ? undefined : await follow<RollbackResult>(response, progress);
+}
+
+/** The result of a transaction. @throws MosError the agent's own, or `agent-failed` */
+async function follow<T>(response: IncomingMessage, progress: Progress): Promise<T> {
   for await (const { event, data } of readEvents(response)) {
     if (event === "progress") progress(data as ProgressEvent);
-    else if (event === "done") return data as UpdateResult;
+    else if (event === "done") return data as T;
     else if (event === "error") throw readErrorDocument(data);
   }
-  throw new MosError("agent-failed", "mosd ended before the update did", {
-    hint: "journalctl -u mosd; mosctl status says what runs now. The update can be repeated.",
+  throw new MosError("agent-failed", "mosd ended before the transaction did", {
+    hint: "journalctl -u mosd; mosctl status says what runs now. The command can be repeated.",
   });
 }
 

@@ -38,7 +38,7 @@ export async function commit(
 }
 
 /** Points `current` at a generation, also when it is bent. */
-async function moveCurrent(places: Places, number: number): Promise<void> {
+export async function moveCurrent(places: Places, number: number): Promise<void> {
   if (await isBent(places)) await rm(pointerPath(places, "current"));
   await makeCurrent(places, number);
 }

@@ -64,6 +64,16 @@ export async function loadCurrent(context: AgentContext): Promise<LoadedGenerati
     : loadGeneration(context, await readGeneration(context.places, number));
 }
 
+/** What runs now, or undefined when nothing does or it can no longer be verified: an update mends that. */
+export async function loadRunning(context: AgentContext): Promise<LoadedGeneration | undefined> {
+  try {
+    return await loadCurrent(context);
+  } catch (error) {
+    if (error instanceof MosError) return undefined;
+    throw error;
+  }
+}
+
 async function loadGeneration(context: AgentContext, generation: Generation): Promise<LoadedGeneration> {
   const trust = await loadTrust(context);
   const current = await rootOfGeneration(context, trust, generation);

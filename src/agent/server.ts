@@ -4,10 +4,18 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
 import { mosVersion } from "../system/version.ts";
-import { formatEvent, httpStatusOf, maxRequestBytes, type SocketName, type UpdateEvent } from "./api.ts";
-import { attestRequestSchema, updateRequestSchema, verifyRequestSchema } from "./api-requests.ts";
+import { formatEvent, httpStatusOf, maxRequestBytes, type SocketName, type TransactionEvent } from "./api.ts";
+import {
+  attestRequestSchema,
+  rollbackRequestSchema,
+  updateRequestSchema,
+  verifyRequestSchema,
+} from "./api-requests.ts";
 import type { AgentContext } from "./context.ts";
+import type { Progress } from "./progress.ts";
+import type { RollbackResult } from "./rollback.ts";
 import { status } from "./status.ts";
+import type { UpdateResult } from "./update.ts";
 
 const limits = {
   headerBytes: 8 * 1024,
@@ -26,7 +34,20 @@ const readRoutes: Readonly<Record<string, Handler>> = {
 
 const controlRoutes: Readonly<Record<string, Handler>> = {
   ...readRoutes,
-  "POST /v1/update": streamUpdate,
+  "GET /v1/history": async (context, _request, response) => {
+    const { history } = await import("./history.ts");
+    sendJson(response, 200, await history(context));
+  },
+  "POST /v1/update": async (context, request, response) => {
+    const { reference, allowOlder } = parseBody(updateRequestSchema, await readBody(request));
+    const { update } = await import("./update.ts");
+    await stream(response, (progress) => update(context, reference, { allowOlder }, progress));
+  },
+  "POST /v1/rollback": async (context, request, response) => {
+    const { generation } = parseBody(rollbackRequestSchema, await readBody(request));
+    const { rollback } = await import("./rollback.ts");
+    await stream(response, (progress) => rollback(context, generation, progress));
+  },
   "POST /v1/verify": async (context, request, response) => {
     const { reference, level } = parseBody(verifyRequestSchema, await readBody(request));
     const { verifyReference } = await import("./verify.ts");
@@ -128,23 +149,17 @@ function parseBody<T>(schema: Schema<T>, bytes: Uint8Array): T {
   throw new MosError("usage", `the request body does not fit: ${parsed.error.message}`);
 }
 
-/** An update goes on when its caller goes away: half an update helps nobody. */
-async function streamUpdate(
-  context: AgentContext,
-  request: IncomingMessage,
+/** A transaction goes on when its caller goes away: half of one helps nobody. */
+async function stream(
   response: ServerResponse,
+  work: (progress: Progress) => Promise<UpdateResult | RollbackResult>,
 ): Promise<void> {
-  const { reference, allowOlder } = parseBody(updateRequestSchema, await readBody(request));
-  const send = (event: UpdateEvent) => {
+  const send = (event: TransactionEvent) => {
     if (!response.writableEnded && !response.destroyed) response.write(formatEvent(event));
   };
   response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
-  const { update } = await import("./update.ts");
   try {
-    const result = await update(context, reference, { allowOlder }, (data) =>
-      send({ event: "progress", data }),
-    );
-    send({ event: "done", data: result });
+    send({ event: "done", data: await work((data) => send({ event: "progress", data })) });
   } catch (error) {
     send({ event: "error", data: asMosError(error).toDocument() });
   }

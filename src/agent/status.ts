@@ -112,6 +112,17 @@ async function trustStatus(context: AgentContext, loaded: LoadedGeneration): Pro
   };
 }
 
+export interface UnwellService {
+  readonly service: string;
+  readonly error: ErrorDocument;
+}
+
+/** Services that are not well, and why. */
+export async function unwellServices(context: AgentContext): Promise<readonly UnwellService[]> {
+  const { services } = await status(context);
+  return services.flatMap(({ name, error }) => (error === undefined ? [] : [{ service: name, error }]));
+}
+
 function empty(health: "none" | "refused"): Status {
   return { version: 1, health, mosVersion: mosVersion(), services: [], bootTargets: [] };
 }

@@ -1,7 +1,7 @@
 // mosctl update: from a reference to a running generation. The steps are those of progress.ts; until `commit`
 // nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
 import { statfs } from "node:fs/promises";
-import { type ErrorDocument, MosError } from "../errors/mos-error.ts";
+import { MosError } from "../errors/mos-error.ts";
 import { lockPath, storePath } from "../generation/places.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { digestOf } from "../oci/digest.ts";
@@ -18,11 +18,11 @@ import { commit } from "./commit.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedDocument, dropDamagedLayers } from "./damage.ts";
 import { fetchImageDocuments } from "./image-documents.ts";
-import { type LoadedGeneration, loadCurrent } from "./load.ts";
+import { loadRunning } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
 import { stage } from "./stage.ts";
-import { status } from "./status.ts";
+import { type UnwellService, unwellServices } from "./status.ts";
 import { loadTrust, remember } from "./trust.ts";
 
 export interface UpdateResult {
@@ -33,7 +33,7 @@ export interface UpdateResult {
   readonly fetchedBytes: number;
   readonly restarted: readonly string[];
   /** Services that are not well now that everything was started, and why. */
-  readonly unwell: readonly { readonly service: string; readonly error: ErrorDocument }[];
+  readonly unwell: readonly UnwellService[];
 }
 
 export interface UpdateOptions {
@@ -53,7 +53,7 @@ export async function update(
 ): Promise<UpdateResult> {
   const source = openRepositories(parseReference(reference));
   return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
-    const running = await runningGeneration(context);
+    const running = await loadRunning(context);
 
     progress({ kind: "step", step: "fetch manifest" });
     const candidates = await fetchCandidates(source.install, source.reference);
@@ -96,24 +96,9 @@ export async function update(
   });
 }
 
-async function unwellServices(context: AgentContext): Promise<UpdateResult["unwell"]> {
-  const { services } = await status(context);
-  return services.flatMap(({ name, error }) => (error === undefined ? [] : [{ service: name, error }]));
-}
-
 function outcomeOf(isSame: boolean, applied: Applied, fetchedBytes: number): UpdateResult["outcome"] {
   if (!isSame) return "updated";
   return applied.changed || fetchedBytes > 0 ? "repaired" : "unchanged";
-}
-
-/** What runs now, or undefined when nothing does or it can no longer be verified: an update mends that. */
-async function runningGeneration(context: AgentContext): Promise<LoadedGeneration | undefined> {
-  try {
-    return await loadCurrent(context);
-  } catch (error) {
-    if (error instanceof MosError) return undefined;
-    throw error;
-  }
 }
 
 function refusePartial({ manifest }: Candidate): void {

@@ -394,6 +394,11 @@ export const catalogue = {
     means: "No manifest has been applied on this device yet.",
     hint: "mosctl update REF",
   },
+  "generation-unknown": {
+    exit: state,
+    means: "There is no generation of this number on the device, or none before the current one.",
+    hint: "mosctl history lists them.",
+  },
   "idmap-exhausted": {
     exit: state,
     means: "There is no free uid range left for a new nsgroup.",

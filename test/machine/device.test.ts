@@ -246,6 +246,31 @@ describe("a device", () => {
     ).toBe("kept");
   });
 
+  it("goes back to the generation before and forth again, with no registry, and touches only what differs", async () => {
+    await publisher.registry.stop();
+    const other = await mainPid("other");
+    const goBack = async (): Promise<unknown> =>
+      JSON.parse((await machine.exec("mosctl rollback --json", { timeoutMs: 300_000 })).stdout);
+    expect(await goBack()).toMatchObject({
+      outcome: "rolled-back",
+      generation: 1,
+      from: 2,
+      restarted: ["web"],
+    });
+    await waitUntilWell();
+    expect(await fetchPage(80)).toContain("web one");
+    const { stdout } = await machine.exec("mosctl history --json");
+    expect(JSON.parse(stdout)).toMatchObject([
+      { number: 2, state: "previous" },
+      { number: 1, state: "current" },
+    ]);
+    expect(await goBack()).toMatchObject({ outcome: "rolled-back", generation: 2, from: 1 });
+    await waitUntilWell();
+    expect(await fetchPage(80)).toContain("web two");
+    expect(await mainPid("other")).toBe(other);
+    await publisher.registry.start();
+  });
+
   it("comes up again after a reboot with nobody to ask, from what is on its disk", async () => {
     await publisher.registry.stop();
     await network.setHost(false);

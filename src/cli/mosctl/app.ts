@@ -1,6 +1,8 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
 import { attestCommand } from "./attest.ts";
+import { historyCommand } from "./history.ts";
+import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
 import { statusCommand } from "./status.ts";
 import { updateCommand } from "./update.ts";
@@ -17,6 +19,8 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
   },
   {
     attest: attestCommand,
+    history: historyCommand,
+    rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
     status: statusCommand,
     update: updateCommand,

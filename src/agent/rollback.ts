@@ -1,0 +1,90 @@
+// mosctl rollback: back to a generation that is on the disk, with no network. It is verified as at a boot, by the trust
+// of today: an epoch that was left, a revoked key or a former CA is no way back.
+import { MosError } from "../errors/mos-error.ts";
+import { listGenerations, pointedGeneration, readGeneration } from "../generation/generations.ts";
+import { lockPath, storePath } from "../generation/places.ts";
+import { digestOf } from "../oci/digest.ts";
+import { Layout } from "../oci/layout.ts";
+import { withLock } from "../system/lock.ts";
+import { recordsOnDisk } from "./candidate.ts";
+import { moveCurrent } from "./commit.ts";
+import type { AgentContext } from "./context.ts";
+import { loadRunning } from "./load.ts";
+import type { Progress } from "./progress.ts";
+import { stage } from "./stage.ts";
+import { type UnwellService, unwellServices } from "./status.ts";
+import { acceptManifest, currentRoot, loadTrust } from "./trust.ts";
+
+export interface RollbackResult {
+  /** `unchanged`: the generation is the one that runs already. */
+  readonly outcome: "rolled-back" | "unchanged";
+  readonly generation: number;
+  /** Which one ran before. */
+  readonly from: number | undefined;
+  readonly manifestDigest: string;
+  readonly restarted: readonly string[];
+  /** Services that are not well now that everything was started, and why. */
+  readonly unwell: readonly UnwellService[];
+}
+
+/** The generation that is wanted, or the one before the current one. */
+async function chooseGeneration({ places }: AgentContext, wanted: number | undefined): Promise<number> {
+  const number = wanted ?? (await pointedGeneration(places, "previous"));
+  if (number === undefined) {
+    throw new MosError("generation-unknown", "cannot go back: there is no generation before this one");
+  }
+  if ((await listGenerations(places)).includes(number)) return number;
+  throw new MosError("generation-unknown", `cannot go to generation ${number}: it is not on this device`, {
+    about: `generation ${number}`,
+  });
+}
+
+/**
+ * @param wanted number of a generation; undefined for the one before
+ * @throws MosError of any check; before `commit` the device runs on as it was
+ */
+export async function rollback(
+  context: AgentContext,
+  wanted: number | undefined,
+  progress: Progress,
+): Promise<RollbackResult> {
+  const { places } = context;
+  return await withLock(lockPath(places), "rollback", async () => {
+    const running = await loadRunning(context);
+    const number = await chooseGeneration(context, wanted);
+
+    progress({ kind: "step", step: "verify" });
+    const generation = await readGeneration(places, number);
+    const trust = running?.trust ?? (await loadTrust(context));
+    const current = running?.current ?? currentRoot(trust, await recordsOnDisk(context));
+    const { manifest } = acceptManifest(trust, current.root, { ...generation, time: { kind: "ignore" } });
+    if (generation.record.trustRecords !== current.records.length) {
+      throw new MosError(
+        "handover-refused",
+        `cannot go to generation ${number}: whom this device trusts has changed since`,
+        {
+          about: `generation ${number}`,
+          hint: "mosctl update REF brings the manifest again, signed as it has to be now.",
+        },
+      );
+    }
+
+    progress({ kind: "step", step: "stage" });
+    const staged = await stage(context, await Layout.open(storePath(places)), manifest, new Set());
+
+    progress({ kind: "step", step: "commit" });
+    const from = await pointedGeneration(places, "current").catch(() => undefined);
+    await moveCurrent(places, number);
+
+    progress({ kind: "step", step: "activate" });
+    const applied = await staged.activate(number);
+    return {
+      outcome: from === number && !applied.changed ? "unchanged" : "rolled-back",
+      generation: number,
+      from,
+      manifestDigest: digestOf(generation.manifest),
+      restarted: applied.restarted,
+      unwell: await unwellServices(context),
+    };
+  });
+}
