@@ -47,6 +47,7 @@ async function boot(root: string): Promise<void> {
     manifest: current.manifest,
     images: current.images,
     idmaps,
+    credentials: new Map(),
     places: context.places,
   });
   const rendered = performance.now();

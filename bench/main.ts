@@ -26,6 +26,7 @@ import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { tpmOperations } from "./tpm.ts";
+import { trustOfABoot } from "./trust.ts";
 
 const MiB = 1024 * 1024;
 const node = join(checkout, "node_modules/.bin/node");
@@ -482,6 +483,7 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       ["start", startUp],
       ["boot", bootAgent],
       ["verification", verification],
+      ["trust", async ({ work: directory }: Bench) => await trustOfABoot(directory)],
       ["the TPM", async ({ work }: Bench) => await tpmOperations(work)],
       ["fetching", fetching],
       ["readable tree", readableTree],

@@ -2,7 +2,14 @@
 // integration lane.
 import type { Target } from "../src/manifest/schema.ts";
 import type { RenderInput } from "../src/services/model.ts";
-import { sampleImage, sampleInput, sampleLayer, sampleManifest, sampleTarget } from "./samples.ts";
+import {
+  sampleImage,
+  sampleInput,
+  sampleLayer,
+  sampleManifest,
+  sampleSecret,
+  sampleTarget,
+} from "./samples.ts";
 
 const simple: Target["network"] = { type: "simple", ipv4: "", ipv6: "", ports: [] };
 
@@ -79,6 +86,20 @@ export const goldenCases = {
         storage: [{ label: "cache", persistent: false, nsgroup: "web", size: 64 }],
       }),
     );
+  },
+
+  "services-with-secrets": () => {
+    const web = sampleTarget({ secrets: [sampleSecret("token"), sampleSecret("tls.key")] });
+    const worker = sampleTarget({
+      service_name: "worker",
+      nsgroup: "none",
+      secrets: [sampleSecret("token")],
+    });
+    const plain = sampleTarget({ service_name: "plain" });
+    const manifest = sampleManifest({ targets: [web, worker, plain] });
+    const image = sampleImage(worker);
+    const config = { config: { Env: ["CREDENTIALS_DIRECTORY=/elsewhere"], User: "1000", Cmd: ["/worker"] } };
+    return sampleInput(manifest, [sampleImage(web), { ...image, config }, sampleImage(plain)]);
   },
 
   "image-configuration-with-hostile-text": () => {

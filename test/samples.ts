@@ -1,7 +1,10 @@
 // A good manifest and a good image, from which tests make everything else by one named change.
 
 import type { InstallManifest, Target } from "../src/manifest/schema.ts";
+import type { Secret } from "../src/manifest/secret-schema.ts";
 import { digestOf } from "../src/oci/digest.ts";
+import { dataSizes, sealedSize } from "../src/secrets/envelope.ts";
+import { trialTags } from "../src/services/credentials.ts";
 import type { Layer, RenderInput, ServiceImage } from "../src/services/model.ts";
 import { defaultPlaces } from "../src/services/unit-names.ts";
 
@@ -15,8 +18,16 @@ export function sampleTarget(change: Partial<Target> = {}): Target {
     digest: digestOf(change.service_name ?? "web"),
     storage: [],
     size: 1000,
+    secrets: [],
     ...change,
   };
+}
+
+/** A secret of the form that a manifest has; nothing opens it. */
+export function sampleSecret(name: string): Secret {
+  const sealed = Buffer.alloc(sealedSize, `sealed ${name}`).toString("base64");
+  const data = Buffer.alloc(dataSizes.min + 20, `data of ${name}`).toString("base64");
+  return { name, data, recipients: [{ key: digestOf(name).slice("sha256:".length), sealed }] };
 }
 
 export function sampleManifest(change: Partial<InstallManifest> = {}): InstallManifest {
@@ -54,6 +65,7 @@ export function sampleInput(manifest: InstallManifest, images?: readonly Service
     generation: 7,
     manifest,
     images: images ?? manifest.targets.map((target) => sampleImage(target)),
+    credentials: trialTags(manifest.targets.map((target) => sampleImage(target))),
     idmaps: new Map(named.map((group, i) => [group, 100_000 + 65_536 * i])),
     places: defaultPlaces,
   };

@@ -65,6 +65,7 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   }
   await mkdir(join(tree, "etc/mos"), { recursive: true });
   await put("usr/share/doc/mos/copyright", await readFile(join(checkout, "packaging/copyright")));
+  await stageHooks(put);
   await stageManual(put);
   await stageCompletions(executable, put);
   const units = await stageUnits(put);
@@ -72,6 +73,15 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
 }
 
 type Put = (path: string, content: string | Uint8Array, mode?: number) => Promise<void>;
+
+/** The dracut module, for whoever makes an initrd on a system with the package. */
+async function stageHooks(put: Put): Promise<void> {
+  const module = "initrd-hooks/dracut/60mos";
+  for (const name of (await readdir(join(checkout, module))).sort()) {
+    const content = await readFile(join(checkout, module, name));
+    await put(`usr/lib/dracut/modules.d/60mos/${name}`, content, name.endsWith(".sh") ? 0o755 : 0o644);
+  }
+}
 
 async function stageManual(put: Put): Promise<void> {
   for (const page of await readdir(join(checkout, "packaging/man"))) {

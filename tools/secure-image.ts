@@ -1,7 +1,19 @@
 // What the secure lane's guest boots from: a root file system of EROFS with a dm-verity tree on a disk that is never
 // written, and beside it kernel and initrd for a UKI. Keys come later, with each test: nothing here is signed.
 import { createHash } from "node:crypto";
-import { chmod, cp, mkdir, mkdtemp, open, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  cp,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { guestControlFiles, guestControlLink } from "../src/machine/guest-control.ts";
@@ -141,7 +153,7 @@ export async function secureImage(packageFile: string): Promise<SecureImage> {
   const base = await secureGuestBase();
   const hooks = join(checkout, "initrd-hooks/dracut/60mos");
   const hookFiles = await Promise.all(
-    ["module-setup.sh", "mos-initrd.service", "mos-initrd.sh"].map((name) => readFile(join(hooks, name))),
+    (await readdir(hooks)).sort().map((name) => readFile(join(hooks, name))),
   );
   const packageDigest = createHash("sha256")
     .update(await readFile(packageFile))

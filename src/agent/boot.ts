@@ -8,6 +8,7 @@ import { withLock } from "../system/lock.ts";
 import { applyUnits } from "./apply-units.ts";
 import type { AgentContext } from "./context.ts";
 import { loadCurrent, type TargetProblem } from "./load.ts";
+import { bringSecrets, sweepSecrets } from "./secrets.ts";
 import { remember } from "./trust.ts";
 
 /** How the stage ended. */
@@ -42,13 +43,19 @@ export async function boot(
       const current = await loadCurrent(context);
       mark();
       if (current === undefined) return { outcome: { kind: "no-generation" }, timings: timings() };
-      const { manifest, images, number, problems, trust } = current;
+      const { manifest, number, trust } = current;
       await remember(trust, current.current.records, manifest.release?.epoch ?? 0);
       const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
-      const input = { generation: number, manifest, images, idmaps, places: context.places };
+      const secrets = await bringSecrets(context, { manifest, images: current.images, idmaps });
+      const refused = new Set(secrets.problems.map(({ service }) => service));
+      const images = current.images.filter(({ target }) => !refused.has(target.service_name));
+      const problems = [...current.problems, ...secrets.problems];
+      const credentials = secrets.tags;
+      const input = { generation: number, manifest, images, idmaps, credentials, places: context.places };
       const units = renderUnits(input);
       mark();
       const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed: [] }, "boot");
+      await sweepSecrets(context, credentials);
       mark();
       const kind = applied.changed ? "applied" : "unchanged";
       return { outcome: { kind, generation: number, problems }, timings: timings() };

@@ -8,7 +8,7 @@ import { digestOf } from "../oci/digest.ts";
 import { trustedNow } from "../trust/clock.ts";
 import { changesTrust, foldRecord, handOver, type TrustRecord } from "../trust/handover.ts";
 import type { SignaturePair, TrustRoot } from "../trust/manifest-signature.ts";
-import { checkExpiry, checkSuccession, unnumbered } from "../trust/release.ts";
+import { checkExpiry, checkSuccession, type ReleaseNumber, unnumbered } from "../trust/release.ts";
 import type { AgentContext } from "./context.ts";
 import type { LoadedGeneration } from "./load.ts";
 import { allPairs, type SigningCandidates } from "./signed-manifest.ts";
@@ -74,6 +74,7 @@ export async function judge(
     const parts = { manifest: candidates.manifest, signatures: accepted.pairs.slice(0, maxSignatures) };
     return { ...accepted, parts, current, record: undefined };
   }
+  refuseSameEpoch(release, running);
   const { parts, record } = recordOf(
     current.root,
     accepted,
@@ -81,6 +82,20 @@ export async function judge(
     time,
   );
   return { ...accepted, parts, current, record };
+}
+
+/**
+ * A change of trust begins an epoch: going back within one is allowed, and must not lead to before the change.
+ * @throws MosError `handover-refused`
+ */
+function refuseSameEpoch({ epoch }: ReleaseNumber, running: LoadedGeneration | undefined): void {
+  const before = running?.manifest.release?.epoch ?? 0;
+  if (running === undefined || epoch > before) return;
+  throw new MosError(
+    "handover-refused",
+    `cannot change whom this device trusts within epoch ${before}: going back would undo it`,
+    { about: `epoch ${epoch}`, hint: "Publish the release in a higher epoch." },
+  );
 }
 
 /** A record keeps the signatures under the old root and under the new one: it is verified under both for ever. */

@@ -65,8 +65,9 @@ export async function trustMemory({ places, trust }: AgentContext, policy: Polic
   const memory = tpmMemory(trust.tpm, file);
   if (policy.tpm === "required") return memory;
   try {
-    await memory.read();
-    return memory;
+    // What was read is what is worked with: asking the TPM twice costs twice.
+    const remembered = await memory.read();
+    return { ...memory, read: async () => remembered };
   } catch (error) {
     // A TPM that the device can do without is no reason to stand still; status says what is used instead.
     const { code } = asMosError(error);

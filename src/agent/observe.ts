@@ -77,3 +77,9 @@ export async function actualDigest(path: string): Promise<Digest> {
   checkedBlobs.set(key, digest);
   return digest;
 }
+
+/** `@1718000000` or `@1718000000.123456` of systemctl --timestamp=unix, as RFC 3339. */
+export function timestamp(text: string | undefined): string | undefined {
+  const seconds = /^@(\d+)/.exec(text ?? "")?.[1];
+  return seconds === undefined ? undefined : new Date(Number(seconds) * 1000).toISOString();
+}

@@ -37,6 +37,8 @@ export interface ServiceStatus {
   readonly network: string;
   readonly ports: readonly { readonly host: number; readonly container: number }[];
   readonly layers: readonly LayerStatus[];
+  /** Names of its secrets. */
+  readonly secrets: readonly string[];
   /** Path of the root of a target that does not run. */
   readonly path?: string;
   readonly error?: ErrorDocument;

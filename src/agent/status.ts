@@ -4,7 +4,7 @@ import { asMosError, type ErrorDocument, MosError } from "../errors/mos-error.ts
 import { pointedGeneration } from "../generation/generations.ts";
 import { readIdMaps } from "../generation/idmaps.ts";
 import { isHostGroup } from "../manifest/names.ts";
-import type { Release } from "../manifest/schema.ts";
+import type { Release, Target } from "../manifest/schema.ts";
 import type { IdMaps } from "../services/idmap.ts";
 import { rangeLength } from "../services/idmap.ts";
 import { isBootTarget } from "../services/render.ts";
@@ -24,7 +24,8 @@ import { lastLogLines, showUnits, type UnitProperties } from "../systemd/manager
 import type { AgentContext } from "./context.ts";
 import { secureBootStatus } from "./firmware.ts";
 import { type LoadedGeneration, type LoadedImage, loadCurrent, type TargetProblem } from "./load.ts";
-import { actualDigest, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
+import { actualDigest, timestamp, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
+import { secretProblem } from "./secrets.ts";
 import type { LayerStatus, ServiceState, ServiceStatus, Status, TrustStatus } from "./status-model.ts";
 
 const properties = [
@@ -46,6 +47,8 @@ interface Observed {
   readonly idmaps: IdMaps;
   readonly units: Units;
   readonly verity: VerityStates;
+  /** Why a service cannot get its secrets. */
+  readonly secretProblem: (target: Target) => Promise<MosError | undefined>;
 }
 
 /** The status of this device. Never throws for what is wrong with the device: that is what it reports. */
@@ -133,14 +136,17 @@ function unitsOf(image: LoadedImage, places: Places): string[] {
   ];
 }
 
-async function observe({ places }: AgentContext, { images }: LoadedGeneration): Promise<Observed> {
+async function observe(context: AgentContext, { images, manifest }: LoadedGeneration): Promise<Observed> {
+  const { places } = context;
   const names = [...new Set(images.flatMap((image) => unitsOf(image, places)))];
   const [shown, verity, idmaps] = await Promise.all([
     showUnits(names, properties),
     verityStates(),
     readIdMaps(places).catch((): IdMaps => new Map()),
   ]);
-  return { places, idmaps, verity, units: new Map(shown.map((unit) => [unit["Id"] ?? "", unit])) };
+  const units = new Map(shown.map((unit) => [unit["Id"] ?? "", unit]));
+  const problem = (target: Target) => secretProblem(context, manifest.product, target);
+  return { places, idmaps, verity, units, secretProblem: problem };
 }
 
 function stateOf(unit: UnitProperties | undefined, isContainer: boolean): ServiceState {
@@ -187,7 +193,7 @@ async function serviceStatus(image: LoadedImage, observed: Observed): Promise<Se
     name: target.service_name,
     version: target.version,
     type: target.service_type,
-    state,
+    state: error?.code === "secret-unreadable" ? "refused" : state,
     unit: name,
     ...(since === undefined ? {} : { since }),
     restarts: Number(unit?.["NRestarts"] ?? 0) || 0,
@@ -199,15 +205,10 @@ async function serviceStatus(image: LoadedImage, observed: Observed): Promise<Se
     network: target.network.type,
     ports: target.network.ports,
     layers,
+    secrets: target.secrets.map(({ name }) => name),
     ...(isContainer ? {} : { path: rootMount(observed.places, target.service_name) }),
     ...(error === undefined ? {} : { error }),
   };
-}
-
-/** `@1718000000` or `@1718000000.123456` of systemctl --timestamp=unix. */
-function timestamp(text: string | undefined): string | undefined {
-  const seconds = /^@(\d+)/.exec(text ?? "")?.[1];
-  return seconds === undefined ? undefined : new Date(Number(seconds) * 1000).toISOString();
 }
 
 /** Why a service is not as it should be; undefined when it is. */
@@ -241,6 +242,8 @@ async function errorOf(
   }
   if (state === "running" || state === "mounted" || state === "starting" || state === "stopping")
     return undefined;
+  const secret = await observed.secretProblem(image.target);
+  if (secret !== undefined) return secret.toDocument();
   const unit = failedUnit(image, observed);
   const log = await lastLogLines(unit, 3).catch(() => []);
   const result = observed.units.get(unit)?.["Result"];
@@ -288,6 +291,7 @@ function refusedService({ service, error }: TargetProblem, { manifest }: LoadedG
     network: target?.network.type ?? "none",
     ports: target?.network.ports ?? [],
     layers: [],
+    secrets: (target?.secrets ?? []).map(({ name: secret }) => secret),
     error: error.toDocument(),
   };
 }

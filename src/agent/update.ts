@@ -1,30 +1,27 @@
 // mosctl update: from a reference to a running generation. The steps are those of progress.ts; until `commit`
 // nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
-import { rm, statfs } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
 import { type ErrorDocument, MosError } from "../errors/mos-error.ts";
-import { addGeneration, makeCurrent, pointedGeneration } from "../generation/generations.ts";
-import { ensureIdMaps } from "../generation/idmaps.ts";
-import { generationPath, lockPath, pointerPath, storePath } from "../generation/places.ts";
-import { writeTrustRecord } from "../generation/trust-records.ts";
+import { lockPath, storePath } from "../generation/places.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
-import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
+import { type Descriptor, mediaTypes } from "../oci/model.ts";
 import { openRepositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
-import { lowestId, rangeLength } from "../services/idmap.ts";
-import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
-import type { Places } from "../services/unit-names.ts";
 import { withLock } from "../system/lock.ts";
 import { formatBytes } from "../system/quantity.ts";
-import { type Applied, applyUnits } from "./apply-units.ts";
+import type { Applied } from "./apply-units.ts";
 import { type Candidate, judge } from "./candidate.ts";
+import { commit } from "./commit.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedDocument, dropDamagedLayers } from "./damage.ts";
-import { type LoadedGeneration, loadCurrent, loadImages } from "./load.ts";
+import { fetchImageDocuments } from "./image-documents.ts";
+import { type LoadedGeneration, loadCurrent } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
+import { stage } from "./stage.ts";
 import { status } from "./status.ts";
 import { loadTrust, remember } from "./trust.ts";
 
@@ -68,16 +65,16 @@ export async function update(
 
     progress({ kind: "step", step: "preflight" });
     const store = await Layout.create(storePath(context.places));
-    const documents = await fetchDocuments(store, source.images, accepted.manifest);
-    const damaged = await dropDamagedLayers(store, documents.layers, running, context.places);
-    const missing = await missingLayers(store, documents.layers);
+    const layers = await fetchDocuments(store, source.images, accepted.manifest);
+    const damaged = await dropDamagedLayers(store, layers, running, context.places);
+    const missing = await missingLayers(store, layers);
     await checkSpace(context, missing);
 
     progress({ kind: "step", step: "fetch images" });
     const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
 
     progress({ kind: "step", step: "stage" });
-    const staged = await stage(context, store, accepted.manifest, documents, damaged);
+    const staged = await stage(context, store, accepted.manifest, damaged);
 
     progress({ kind: "step", step: "commit" });
     const isSame = running !== undefined && running.digest === digestOf(accepted.parts.manifest);
@@ -128,42 +125,25 @@ function refusePartial({ manifest }: Candidate): void {
   }
 }
 
-interface Documents {
-  /** The image manifests, in the order of the targets. */
-  readonly images: readonly Descriptor[];
-  readonly layers: readonly Descriptor[];
-}
-
-/** Fetches the image manifest and configuration of every target; small, and verified by their digests. */
+/**
+ * Fetches the image manifest and configuration of every target; small, and verified by their digests.
+ * @returns the layers that they name
+ */
 async function fetchDocuments(
   store: Layout,
   images: Repository,
   manifest: InstallManifest,
-): Promise<Documents> {
-  const descriptors: Descriptor[] = [];
+): Promise<readonly Descriptor[]> {
   const layers = new Map<string, Descriptor>();
   for (const target of manifest.targets) {
-    const about = `image of ${target.service_name}`;
-    const fetched = await images.manifest(target.digest);
-    if (fetched.size !== target.size) {
-      throw new MosError(
-        "size-mismatch",
-        `the ${about} has a manifest of ${fetched.size} bytes, the signed manifest says ${target.size}`,
-        {
-          about: target.digest,
-        },
-      );
-    }
-    const image = parseManifest(fetched.bytes, about);
-    parseConfig(await images.smallBlob(image.config, limits.config), `configuration of the ${about}`);
+    const { fetched, image } = await fetchImageDocuments(images, target);
     for (const layer of image.layers) layers.set(layer.digest, layer);
     const descriptor = { mediaType: mediaTypes.manifest, digest: target.digest, size: target.size };
     for (const document of [image.config, descriptor]) await dropDamagedDocument(store, document);
     await store.storeBlob(image.config, images);
     await store.putManifest(fetched.bytes, mediaTypes.manifest);
-    descriptors.push(descriptor);
   }
-  return { images: descriptors, layers: [...layers.values()] };
+  return [...layers.values()];
 }
 
 async function missingLayers(store: Layout, layers: readonly Descriptor[]): Promise<Descriptor[]> {
@@ -202,75 +182,4 @@ async function fetchLayers(
     before += layer.size;
   }
   return total;
-}
-
-/** Everything that can go wrong with the new generation short of running it: opened, allocated, rendered. */
-async function stage(
-  context: AgentContext,
-  store: Layout,
-  manifest: InstallManifest,
-  documents: Documents,
-  damaged: ReadonlySet<string>,
-) {
-  const { images, problems } = await loadImages(context, manifest);
-  const [problem] = problems;
-  if (problem !== undefined) throw problem.error;
-  const groups = groupsOf(manifest);
-  // Ranges are kept for ever, so none is allocated for what cannot run. Which ids they are does not matter to that.
-  const trial = new Map(groups.map((group, i) => [group, lowestId + i * rangeLength]));
-  renderUnits({ generation: 0, manifest, images, idmaps: trial, places: context.places });
-  const idmaps = await ensureIdMaps(context.places, groups);
-  const input = { manifest, images, idmaps, places: context.places };
-  await store.setReferences(documents.images.map((descriptor) => ({ descriptor, name: descriptor.digest })));
-  // What runs from a layer that was replaced holds the old one open, so it has to go down with its layer.
-  const disturbed = images
-    .filter(({ layers }) => layers.some(({ rootHash }) => damaged.has(rootHash)))
-    .map(({ target }) => target.service_name);
-  return {
-    activate: (generation: number) => {
-      const units = renderUnits({ ...input, generation });
-      return applyUnits(context, { units, wanted: wantedUnits(input), disturbed }, "wait");
-    },
-  };
-}
-
-/**
- * Makes the manifest the one that runs. A change of trust takes effect in the same instant, because the generation
- * says how many records are its own.
- */
-async function commit(
-  context: AgentContext,
-  { parts, current, record }: Candidate,
-  reference: string,
-): Promise<number> {
-  const { places } = context;
-  const trustRecords = current.records.length + (record === undefined ? 0 : 1);
-  if (record !== undefined) await writeTrustRecord(places, trustRecords, record);
-  const number = await addGeneration(places, parts, {
-    version: 1,
-    reference,
-    acceptedAt: new Date().toISOString(),
-    trustRecords,
-  });
-  try {
-    if (await isBent(places)) await rm(pointerPath(places, "current"));
-    await makeCurrent(places, number);
-  } catch (error) {
-    // Nothing but a whole update leaves a generation behind.
-    const current = await pointedGeneration(places, "current").catch(() => undefined);
-    if (current !== number) await rm(generationPath(places, number), { recursive: true, force: true });
-    throw error;
-  }
-  return number;
-}
-
-/** Whether `current` points to no generation; then nothing runs from it, and the new one takes its place. */
-async function isBent(places: Places): Promise<boolean> {
-  try {
-    await pointedGeneration(places, "current");
-    return false;
-  } catch (error) {
-    if (error instanceof MosError) return true;
-    throw error;
-  }
 }

@@ -3,13 +3,14 @@ import { createHash } from "node:crypto";
 import { MosError } from "../errors/mos-error.ts";
 import type { InstallManifest, Target } from "../manifest/schema.ts";
 import { digestFromHex, digestOf } from "../oci/digest.ts";
-import { type Descriptor, limits, parseConfig, parseManifest } from "../oci/model.ts";
+import type { Descriptor } from "../oci/model.ts";
 import { openRepositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
 import type { ManifestSigner } from "../trust/manifest-signature.ts";
 import { judge } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
+import { fetchImageDocuments } from "./image-documents.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
 import { loadTrust } from "./trust.ts";
 
@@ -61,19 +62,7 @@ export async function verifyReference(
 }
 
 async function verifyImage(images: Repository, target: Target, level: VerifyLevel): Promise<void> {
-  const about = `image of ${target.service_name}`;
-  const fetched = await images.manifest(target.digest);
-  if (fetched.size !== target.size) {
-    throw new MosError(
-      "size-mismatch",
-      `the ${about} has a manifest of ${fetched.size} bytes, the signed manifest says ${target.size}`,
-      {
-        about: target.digest,
-      },
-    );
-  }
-  const image = parseManifest(fetched.bytes, about);
-  parseConfig(await images.smallBlob(image.config, limits.config), `configuration of the ${about}`);
+  const { image } = await fetchImageDocuments(images, target);
   if (level === "content") for (const layer of image.layers) await verifyContent(images, layer);
 }
 

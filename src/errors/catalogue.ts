@@ -94,6 +94,11 @@ export const catalogue = {
     means: "An initrd cannot be part of a unified kernel image.",
     hint: "Compress it with zstd, or not at all.",
   },
+  "secret-invalid": {
+    exit: input,
+    means: "A secret cannot be encrypted for a manifest.",
+    hint: "A secret has 1 to 65536 bytes: a key, a password, a certificate chain.",
+  },
   "key-secret": {
     exit: input,
     means:
@@ -221,6 +226,11 @@ export const catalogue = {
     exit: refused,
     means: "The policy requires a TPM, and this one was not provisioned for this device.",
     hint: "trust provision, or put the device's own TPM back.",
+  },
+  "secret-unreadable": {
+    exit: refused,
+    means: "A secret of a service is not encrypted to this device, or cannot be opened with its TPM.",
+    hint: "mosctl secret-key prints the key of this device: encrypt the secret to it too, and publish again.",
   },
   "tpm-provisioned": {
     exit: state,

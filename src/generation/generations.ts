@@ -53,7 +53,10 @@ export async function pointedGeneration(
   pointer: "current" | "previous",
 ): Promise<number | undefined> {
   const path = pointerPath(places, pointer);
-  const target = await readSymlink(path);
+  const target = await readSymlink(path).catch((error: unknown) => {
+    if (systemCode(error) === "EINVAL") return ""; // something else than a link
+    throw error;
+  });
   if (target === undefined) return undefined;
   const number = target.startsWith("generations/")
     ? numberOf(target.slice("generations/".length))

@@ -15,7 +15,7 @@ import { Control } from "./control.ts";
 import { ownedName, sweep } from "./leftovers.ts";
 import { Machine } from "./machine.ts";
 
-export interface QemuDisk {
+interface QemuDisk {
   readonly path: string;
   /** A shared disk that is never written. */
   readonly readOnly: boolean;
@@ -76,7 +76,7 @@ inside qemu-system-x86_64 "$@"
 `;
 
 /** How the guest's instructions are carried out. */
-export type Acceleration = "kvm" | "tcg";
+type Acceleration = "kvm" | "tcg";
 
 let acceleration: Promise<Acceleration> | undefined;
 
@@ -91,7 +91,7 @@ const firmwareReady = "BdsDxe";
  * device node says nothing, because it may belong to a host that emulates every instruction, where guests die, or
  * that has no system management mode.
  */
-export function probeAcceleration(toolsRoot: string): Promise<Acceleration> {
+function probeAcceleration(toolsRoot: string): Promise<Acceleration> {
   acceleration ??= tryKvm(toolsRoot).then((works) => (works ? "kvm" : "tcg"));
   return acceleration;
 }

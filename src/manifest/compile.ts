@@ -3,6 +3,7 @@
 import { MosError } from "../errors/mos-error.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { ImportManifest, ImportTarget, InstallManifest, Release } from "./schema.ts";
+import type { Secret } from "./secret-schema.ts";
 
 /** The OCI manifest that a target's source resolved to. */
 export interface ResolvedImage {
@@ -14,12 +15,14 @@ export interface ResolvedImage {
 /**
  * Compiles a manifest. `images` is in the order of `manifest.targets`.
  * @param anchors DER of the certificates in the files that `release.anchors` names
+ * @param secrets of each target, encrypted
  * @throws MosError `digest-mismatch` or `size-mismatch` when a source is not what the manifest pins
  */
 export function compileManifest(
   manifest: ImportManifest,
   images: readonly ResolvedImage[],
   anchors: readonly Uint8Array[],
+  secrets: readonly (readonly Secret[])[],
 ): InstallManifest {
   return {
     version: 1,
@@ -39,6 +42,7 @@ export function compileManifest(
         digest: image.digest,
         storage: target.storage,
         size: image.size,
+        secrets: [...(secrets[i] ?? [])],
       };
     }),
     update_type: manifest.update_type,

@@ -4,8 +4,10 @@
 import type * as z from "zod";
 import { MosError } from "../errors/mos-error.ts";
 import { type Json, parseJson } from "../system/json.ts";
-import { checkRules, type Problem } from "./rules.ts";
+import type { Problem } from "./problem.ts";
+import { checkRules } from "./rules.ts";
 import { type InstallManifest, installManifestSchema, type Release } from "./schema.ts";
+import type { Secret } from "./secret-schema.ts";
 
 /** JSON text with the escapes that Go's encoder adds. */
 function goJson(value: Json): string {
@@ -24,6 +26,11 @@ function encodeRelease({ serial, epoch, expires, anchors, revoked }: Release): J
     ...(anchors === undefined ? {} : { anchors: [...anchors] }),
     ...(revoked === undefined ? {} : { revoked: [...revoked] }),
   };
+}
+
+/** Ours too. */
+function encodeSecret({ name, data, recipients }: Secret): Json {
+  return { name, data, recipients: recipients.map(({ key, sealed }) => ({ key, sealed })) };
 }
 
 /**
@@ -63,6 +70,7 @@ export function encodeInstallManifest(manifest: InstallManifest): Uint8Array {
         ? {}
         : { storage: t.storage.map((m) => ({ dest: m.dest, label: m.label })) }),
       size: t.size,
+      ...(t.secrets.length === 0 ? {} : { secrets: t.secrets.map(encodeSecret) }),
     })),
     update_type: manifest.update_type,
     ...(manifest.release === undefined ? {} : { release: encodeRelease(manifest.release) }),

@@ -3,7 +3,8 @@
 import { type Document, isCollection, LineCounter, parseDocument } from "yaml";
 import { MosError } from "../errors/mos-error.ts";
 import { formatProblem, problemsOf } from "./install-json.ts";
-import { checkRules, type Problem } from "./rules.ts";
+import type { Problem } from "./problem.ts";
+import { checkRules } from "./rules.ts";
 import { type ImportManifest, importManifestSchema } from "./schema.ts";
 
 /** Offset in the text of the field a path names, or of the nearest one around it that is there. */

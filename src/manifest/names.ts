@@ -15,6 +15,13 @@ export const nameSchema = z
   .regex(namePattern, "may have letters, digits, '_', '.' and '-' only, beginning with a letter or digit")
   .refine((name) => !name.includes(".."), "must not contain '..'");
 
+/** Name of a secret, which is the name of its file: as systemd's credentials are called (systemd-creds(1)). */
+export const secretNameSchema = z
+  .string()
+  .min(1, "must not be empty")
+  .max(64, "must not be longer than 64 characters")
+  .regex(namePattern, "may have letters, digits, '_', '.' and '-' only, beginning with a letter or digit");
+
 /** Free text that people see and that lands in unit files: printable, on one line. */
 export function lineSchema(max: number): z.ZodType<string> {
   return z

@@ -2,14 +2,10 @@
 // when a device reads it; each violation is reported, with the path of the field to mend.
 import { type Cidr, formatAddress, formatSubnet, overlap, parseCidr, subnetBounds } from "./address.ts";
 import { isHostGroup } from "./names.ts";
+import { duplicates, type Problem } from "./problem.ts";
 import type { ImportManifest, InstallManifest } from "./schema.ts";
+import { secretProblems } from "./secret-rules.ts";
 
-export interface Problem {
-  readonly path: readonly (string | number)[];
-  readonly message: string;
-}
-
-/** What both forms of the manifest have in common. */
 type AnyManifest = InstallManifest | ImportManifest;
 type AnyTarget = AnyManifest["targets"][number];
 
@@ -23,23 +19,9 @@ export function checkRules(manifest: AnyManifest): Problem[] {
     ...subnets(manifest),
     ...mounts(manifest),
     ...onlyContainersRun(manifest),
+    ...secretProblems(manifest),
     ...trustInHigherEpoch(manifest),
   ];
-}
-
-/** Reports each item whose key was seen before, at the later one. */
-function duplicates<T>(
-  items: Iterable<{ key: T; path: readonly (string | number)[]; owner: string }>,
-  say: (key: T, first: string) => string,
-): Problem[] {
-  const seen = new Map<T, string>();
-  const problems: Problem[] = [];
-  for (const { key, path, owner } of items) {
-    const first = seen.get(key);
-    if (first === undefined) seen.set(key, owner);
-    else problems.push({ path, message: say(key, first) });
-  }
-  return problems;
 }
 
 function uniqueNames({ targets }: AnyManifest): Problem[] {

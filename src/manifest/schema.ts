@@ -4,7 +4,9 @@
 import * as z from "zod";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { parseCidr } from "./address.ts";
+import { base64Schema, fingerprintSchema } from "./binary.ts";
 import { containerPathSchema, lineSchema, nameSchema, reservedLabels } from "./names.ts";
+import { importSecretsSchema, installSecretsSchema } from "./secret-schema.ts";
 
 const digestSchema = z.custom<Digest>(isDigest, "must be sha256: and 64 lower-case hex digits");
 /** Size of an OCI manifest, bytes. */
@@ -57,8 +59,6 @@ const sizeTextSchema = z
   )
   .pipe(mebibytesSchema);
 
-/** Hex SHA-256: of a certificate's DER, or of a public key (SubjectPublicKeyInfo). */
-const fingerprintSchema = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hex digits");
 const serialSchema = z.int("must be a whole number").min(1, "must be at least 1");
 const epochSchema = z
   .int("must be a whole number")
@@ -67,6 +67,8 @@ const epochSchema = z
 const expirySchema = z.iso.datetime("must be a time in UTC, such as 2027-01-31T00:00:00Z");
 /** As many as a PEM file of anchors may hold. */
 const maxAnchors = 8;
+/** Bytes of DER. */
+const maxCertificateSize = 12 * 1024;
 const maxRevoked = 256;
 
 // ---- install.json: every key is there, as the published encoder writes them -------------------------------
@@ -93,6 +95,7 @@ const installTargetSchema = z.strictObject({
     .nullish()
     .transform((mounts) => mounts ?? []),
   size: manifestSizeSchema,
+  secrets: installSecretsSchema,
 });
 
 const installVolumeSchema = z.strictObject({
@@ -102,17 +105,16 @@ const installVolumeSchema = z.strictObject({
   size: mebibytesSchema,
 });
 
-const base64Schema = z
-  .string()
-  .max(16 * 1024)
-  .refine((text) => text !== "" && Buffer.from(text, "base64").toString("base64") === text, "must be base64");
-
 const installReleaseSchema = z.strictObject({
   serial: serialSchema,
   epoch: epochSchema,
   expires: expirySchema.optional(),
   /** DER of the CA certificates that are trusted from this release on, and no others. */
-  anchors: z.array(base64Schema).min(1).max(maxAnchors).optional(),
+  anchors: z
+    .array(base64Schema({ min: 1, max: maxCertificateSize }))
+    .min(1)
+    .max(maxAnchors)
+    .optional(),
   revoked: z.array(fingerprintSchema).min(1).max(maxRevoked).optional(),
 });
 
@@ -207,6 +209,7 @@ const importTargetSchema = z.strictObject({
   image: imageSchema
     .optional()
     .describe("What a `rootfs:` source runs. Other sources bring their own configuration and refuse this."),
+  secrets: importSecretsSchema,
 });
 
 const importVolumeSchema = z.strictObject({

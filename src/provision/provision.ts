@@ -15,7 +15,13 @@ import { digestOfPolicy } from "../tpm/policy.ts";
 import { isTpmAnswer } from "../tpm/response-code.ts";
 import { type Authorization, emptyAuthorization, type Session } from "../tpm/session.ts";
 import { startSession } from "../tpm/start-session.ts";
-import { attestationKeyTemplate, storageKeyHandle, storageKeyTemplate } from "../tpm/templates.ts";
+import {
+  attestationKeyTemplate,
+  secretKeyHandle,
+  secretKeyTemplate,
+  storageKeyHandle,
+  storageKeyTemplate,
+} from "../tpm/templates.ts";
 import { Tpm } from "../tpm/tpm.ts";
 import { readCertificates } from "../trust/certificate.ts";
 import { productOfDevice } from "../trust/product.ts";
@@ -73,6 +79,7 @@ export async function provision(
   input.onStep("making its keys");
   const storageKey = await makePersistent(tpm, storageKeyTemplate, storageKeyHandle);
   const attestationKey = await makePersistent(tpm, attestationKeyTemplate, attestationKeyHandle);
+  await makePersistent(tpm, secretKeyTemplate, secretKeyHandle);
   await using session = await startSession(tpm, "hmac", storageKey);
   const owner = new Owner(tpm, session);
   input.onStep("limiting guesses");

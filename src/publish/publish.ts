@@ -10,11 +10,12 @@ import { encodeInstallManifest } from "../manifest/install-json.ts";
 import type { ImportManifest } from "../manifest/schema.ts";
 import { buildArtifact } from "../oci/artifacts.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
-import { mediaTypes } from "../oci/model.ts";
+import { limits, mediaTypes } from "../oci/model.ts";
 import type { WritableRepository } from "../oci/source.ts";
 import { readCertificates } from "../trust/certificate.ts";
 import { findPublished } from "./already-published.ts";
 import { type PreparedImage, prepareImage, sendImage } from "./images.ts";
+import { encryptSecrets } from "./secrets.ts";
 import { checkDistinct, checkSigner, type Signer, sendArtifacts, signatureArtifacts } from "./sign.ts";
 
 export interface Destination {
@@ -49,6 +50,7 @@ export async function publish(input: PublishInput): Promise<Published> {
   checkDistinct(input.signers);
   for (const signer of input.signers) checkSigner(input.manifest, signer);
   const anchors = await readAnchorFiles(input.manifest.release?.anchors ?? [], input.baseDirectory);
+  const secrets = await encryptSecrets(input.manifest, input.baseDirectory);
   const workDirectory = await mkdtemp(join(tmpdir(), "mosb-"));
   try {
     const images: PreparedImage[] = [];
@@ -63,7 +65,8 @@ export async function publish(input: PublishInput): Promise<Published> {
       );
     }
     input.onStep("compiling");
-    const installJson = encodeInstallManifest(compileManifest(input.manifest, images, anchors));
+    const installJson = encodeInstallManifest(compileManifest(input.manifest, images, anchors, secrets));
+    checkSize(installJson);
     let sentBytes = 0;
     for (const [i, image] of images.entries()) {
       input.onStep(`sending ${input.manifest.targets[i]?.service_name ?? ""}`);
@@ -84,6 +87,15 @@ export async function publish(input: PublishInput): Promise<Published> {
   } finally {
     await rm(workDirectory, { recursive: true, force: true });
   }
+}
+
+function checkSize({ length }: Uint8Array): void {
+  if (length <= limits.installManifest) return;
+  throw new MosError(
+    "manifest-invalid",
+    `cannot publish a manifest of ${length} bytes: devices read ${limits.installManifest}`,
+    { hint: "Secrets take most of the room: fewer or smaller ones, or fewer devices in one manifest." },
+  );
 }
 
 /** The certificates of PEM files, in order. @throws MosError `file-unreadable`, `certificate-malformed` */

@@ -11,6 +11,7 @@ import {
   raw,
   unitNames,
 } from "../systemd/unit-file.ts";
+import { type CredentialsTags, credentialsEntries } from "./credentials.ts";
 import { rangeLength } from "./idmap.ts";
 import type { RenderedUnit, ServiceImage } from "./model.ts";
 import {
@@ -48,6 +49,7 @@ interface ContainerContext {
   /** Value of `Network=`. */
   readonly network: string;
   readonly volumes: ReadonlyMap<string, Volume>;
+  readonly credentials: CredentialsTags;
   readonly places: Places;
 }
 
@@ -96,6 +98,8 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
           ];
         }),
         ...processEntries(image),
+        // After the image's own environment, so that this holds.
+        ...credentialsEntries(image, context.firstId, context.credentials, context.places),
         ["DropCapability", raw("all")],
         ["AddCapability", raw(capabilities.map((name) => `CAP_${name}`).join(" "))],
         ["NoNewPrivileges", raw("true")],

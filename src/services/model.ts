@@ -1,6 +1,7 @@
 // What rendering needs to know, and what it gives back.
 import type { InstallManifest, Target } from "../manifest/schema.ts";
 import type { ImageConfig } from "../oci/model.ts";
+import type { CredentialsTags } from "./credentials.ts";
 import type { IdMaps } from "./idmap.ts";
 import type { Places } from "./unit-names.ts";
 
@@ -27,6 +28,7 @@ export interface RenderInput {
   readonly manifest: InstallManifest;
   readonly images: readonly ServiceImage[];
   readonly idmaps: IdMaps;
+  readonly credentials: CredentialsTags;
   readonly places: Places;
 }
 

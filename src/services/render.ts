@@ -47,7 +47,7 @@ export function renderUnits(input: RenderInput): RenderedUnit[] {
 }
 
 /** First host id of a group's range; undefined for the host's own map. */
-function firstIdOf(group: string, idmaps: IdMaps): number | undefined {
+export function firstIdOf(group: string, idmaps: IdMaps): number | undefined {
   if (isHostGroup(group)) return undefined;
   const first = idmaps.get(group);
   if (first === undefined)
@@ -70,7 +70,7 @@ function volumes({ manifest, idmaps, places }: RenderInput): RenderedUnit[] {
 }
 
 function containers(
-  { manifest, idmaps, places }: RenderInput,
+  { manifest, idmaps, credentials, places }: RenderInput,
   active: readonly ServiceImage[],
 ): RenderedUnit[] {
   const labels = new Map(manifest.storage.map((volume) => [volume.label, volume]));
@@ -83,6 +83,7 @@ function containers(
         firstId: firstIdOf(image.target.nsgroup, idmaps),
         network: network === undefined ? image.target.network.type : networkReference(network, image.target),
         volumes: labels,
+        credentials,
         places,
       });
     });

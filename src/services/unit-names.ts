@@ -71,6 +71,16 @@ export function volumePath(places: Places, label: string, persistent: boolean): 
   return `${persistent ? places.state : places.run}/volumes/${label}`;
 }
 
+/** All secrets of services. */
+export function credentialsRoot({ run }: Places): string {
+  return `${run}/credentials`;
+}
+
+/** The secrets of one service, as they are called by their tag. */
+export function credentialsDirectory(places: Places, service: string, tag: string): string {
+  return `${credentialsRoot(places)}/${service}/${tag}`;
+}
+
 export function volumeUnit(label: string): string {
   return `mos-volume-${label}.service`;
 }

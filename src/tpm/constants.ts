@@ -34,6 +34,7 @@ export const commands = {
   TPM2_NV_ReadLock: 0x14f,
   TPM2_PolicySecret: 0x151,
   TPM2_Create: 0x153,
+  TPM2_ECDH_ZGen: 0x154,
   TPM2_Load: 0x157,
   TPM2_Quote: 0x158,
   TPM2_Unseal: 0x15e,

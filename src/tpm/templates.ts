@@ -39,6 +39,22 @@ export const attestationKeyTemplate: EccPublic = {
   y: none,
 };
 
+/** In the range of the owner's keys, beside the one that makes statements (provision/attestation-key.ts). */
+export const secretKeyHandle = 0x81010021;
+
+/** A key on P-256 that secrets are encrypted to: it agrees on them (ECDH), and signs nothing. */
+export const secretKeyTemplate: EccPublic = {
+  type: "ecc",
+  nameHash: "sha256",
+  attributes: ownKey | attribute.noDa | attribute.decrypt,
+  authPolicy: none,
+  symmetric: undefined,
+  scheme: { scheme: "ecdh", hash: "sha256" },
+  curve: "p256",
+  x: none,
+  y: none,
+};
+
 /**
  * Sealed data that only a policy opens. Wrong attempts count towards the lockout only where the policy asks for an
  * authorization value.

@@ -26,6 +26,8 @@ import { readSigningKey, type SigningKey } from "./signature.ts";
 /** ub-organization-name of RFC 5280 appendix A.1 is 64; nothing that cannot be seen. */
 const organizationPattern = /^[^\p{C}\p{Zl}\p{Zp}]{1,64}$/u;
 
+const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 /** A key in memory as an issuer of the next one. */
 function asIssuer(issued: Issued): { certificate: Certificate; key: SigningKey } {
   const [certificate] = readCertificates(Buffer.from(issued.certificatePem));
@@ -104,22 +106,29 @@ export interface Project {
 }
 
 /**
- * Makes a project: a new product uuid, and a certificate under the keyset's manifest CA.
+ * Makes a project: a product uuid, and a key with a certificate under the keyset's manifest CA.
+ * @param product of another project: then this one is a further signer of the same product; default a new uuid
  * @throws MosError `name-invalid`, `keyset-unknown`, `project-exists`, `key-invalid`, `file-unreadable`
  */
 export async function addProject(
   root: string,
   keyset: string,
   name: string,
+  product?: string,
 ): Promise<{ readonly path: string; readonly uuid: string }> {
   checkName(name, "project");
+  if (product !== undefined && !uuidPattern.test(product)) {
+    throw new MosError("name-invalid", "cannot use this as a product: it is no uuid in lower case", {
+      about: product,
+    });
+  }
   const above = await keysetPath(root, keyset);
   const path = join(above, "manifest", name);
   const taken = () =>
     new MosError("project-exists", `cannot make the project ${name}: ${keyset} has one of this name`, {
       about: path,
     });
-  const uuid = randomUUID();
+  const uuid = product ?? randomUUID();
   await createDirectory(path, taken, async (temporary) => {
     const issuer = await readPair(join(above, manifestCa));
     const issued = await issue({

@@ -42,6 +42,11 @@ export function deviceOf(
   return product === undefined || machine === undefined ? undefined : { product, machine };
 }
 
+/** The machine in the same attribute. */
+export function machineOfDevice(serialNumber: string | undefined): string | undefined {
+  return /^PID:\S+ SN:(\S+)$/.exec(serialNumber ?? "")?.[1];
+}
+
 /**
  * Checks that all who name a product name the same.
  *

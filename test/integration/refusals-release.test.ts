@@ -233,6 +233,16 @@ describe("a handover to a new CA (A15)", () => {
     await expectRefused(device, await publish(change, [next.project]), "chain-untrusted");
   });
 
+  test("within an epoch, where going back would undo it, is refused", async () => {
+    const device = await newDevice(signers);
+    await apply(device, await publish(release(5, 1)));
+    const next = await makeNext();
+    const anchors = [Buffer.from(next.ca.der).toString("base64")];
+    const reference = await publish(release(6, 1, { anchors }), [signers.project, next.project]);
+    const error = await expectRefused(device, reference, "handover-refused");
+    expect(error.message).toContain("within epoch 1");
+  });
+
   test("takes effect with its generation, and not before", async () => {
     const device = await newDevice(signers);
     await apply(device, await publish(release(5)));

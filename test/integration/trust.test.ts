@@ -265,8 +265,8 @@ describe("the command itself", () => {
       "COMP_WORDS=(trust ''); COMP_CWORD=1; _trust_complete; echo \"$" + '{COMPREPLY[*]}"',
     ].join("\n");
     const env = { ...process.env, MOS_KEYSETS: root, NODE: process.execPath, MAIN: main };
-    expect((await execute("bash", ["-c", script], { env })).stdout).toBe(
-      "p256\nkeyset project sign verify compute-pcr7 efivars completion\n",
+    expect((await execute("bash", ["-c", script], { env })).stdout).toMatch(
+      /^p256\nkeyset project sudi .*\bcompletion\n$/,
     );
   });
 });

@@ -72,6 +72,16 @@ describe.skipIf(process.getuid?.() !== 0)("systemd and quadlet", () => {
     expect(lines[0]).toContain('--env "A=1\\n[Service]\\nExecStartPre=/bin/evil"');
     expect(lines[0]).toContain('--env "B=$$PATH %%n"');
   });
+
+  it("give a service its secrets to read, whatever its image says about where they are", async () => {
+    const { text } = await readBySystemd(renderUnits(goldenCases["services-with-secrets"]()));
+    const worker = text.split("=== ").find((unit) => unit.startsWith("./mos-svc-worker.service")) ?? "";
+    const [line = ""] = worker.split("\n").filter((one) => one.startsWith("ExecStart="));
+    const directory = `/run/mos/credentials/worker/${"0".repeat(32)}`;
+    expect(line).toContain(`-v ${directory}:/run/host/credentials:ro,nosuid,nodev,noexec`);
+    expect(line).toContain("--env CREDENTIALS_DIRECTORY=/run/host/credentials");
+    expect(line).not.toContain("elsewhere");
+  });
 });
 
 describe("unit names", () => {

@@ -1,6 +1,6 @@
 // One device from its factory to its end of life, with Secure Boot and a TPM: provisioned, started, updated under an
 // anchor in the firmware and one in the TPM, and refused whatever would bring it back. The steps build on each other.
-import { copyFile, readFile } from "node:fs/promises";
+import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
 import type { ErrorDocument } from "../../src/errors/mos-error.ts";
@@ -16,10 +16,14 @@ let registry: Awaited<ReturnType<typeof startRegistry>>;
 let common: Omit<Parts, "bootDisk">;
 let machine: Machine | undefined;
 let pcr7: string;
+const secret = "correct-horse-battery-staple";
 
-/** Publishes a release; `project` signs it. @returns what the device is told to update to */
-async function publish(tag: string, release: string, project = "demo:zot"): Promise<string> {
-  const { writeFile } = await import("node:fs/promises");
+/**
+ * Publishes a release; `project` signs it.
+ * @param more lines of the target
+ * @returns what the device is told to update to
+ */
+async function publish(tag: string, release: string, project = "demo:zot", more = ""): Promise<string> {
   const file = factory.path(`${tag}.yaml`);
   const root = await busyboxRoot();
   await writeFile(
@@ -33,7 +37,7 @@ targets:
     source: "rootfs:${root}"
     nsgroup: web
     image: { entrypoint: [/bin/busybox, sleep, "100000"] }
-`,
+${more}`,
   );
   const name = `machine/install:${tag}`;
   await factory.mos(
@@ -140,6 +144,8 @@ describe("a device with Secure Boot and a TPM", () => {
     await running().putFile("/run/ca.pem", await readFile(factory.key("manifest-ca/cert.pem")));
     await running().exec("mos-trust provision --anchor /run/ca.pem /run/cert.pem /run/key.pem");
     await stop("factory");
+    // A stranger copies the disk while the device is on its way.
+    await copyFile(common.stateDisk, factory.path("copy.img"));
   });
 
   it("gets its secrets in the initrd of the production UKI, at the PCR 7 that was predicted", async () => {
@@ -192,11 +198,48 @@ describe("a device with Secure Boot and a TPM", () => {
     expect(await refusedBy(await publish("stranger", "{ serial: 2 }", "other:zot"))).toBe("chain-untrusted");
   });
 
-  it("has its disk copied by a stranger", async () => {
-    await stop("before-epoch");
-    await copyFile(common.stateDisk, factory.path("copy.img"));
-    await start(factory.path("production.efi"));
+  it("opens a secret that no other TPM opens, for the one service that it is for", async () => {
+    await writeFile(factory.path("machine-1.pem"), (await running().exec("mosctl secret-key")).stdout);
+    await writeFile(factory.path("token"), secret);
+    const secrets = "    secrets: [{ name: token, file: ./token, recipients: [machine-1.pem] }]\n";
+    const reference = await publish("secret", "{ serial: 2 }", "demo:zot", secrets);
+    expect(await update(reference)).toMatchObject({ outcome: "updated" });
     await waitUntilWell();
+    const read = "podman exec mos-web /bin/busybox sh -c 'cat \"$CREDENTIALS_DIRECTORY/token\"'";
+    expect((await running().exec(read)).stdout).toBe(secret);
+    const leaks = await running().exec(
+      `grep -rlF ${secret} /var/lib/mos /run/systemd /run/containers /var/lib/containers/storage/*.json; journalctl -b -o cat | grep -cF ${secret}`,
+      { accept: "any" },
+    );
+    expect(leaks.stdout.trim()).toBe("0");
+  });
+
+  it("attests what it has started and what it runs, to another machine (A29)", async () => {
+    const nonce = (await factory.mos("trust", "attest", "nonce")).trim();
+    const { stdout } = await running().exec(["mosctl", "attest", "--nonce", nonce]);
+    const document = factory.path("attestation.json");
+    await writeFile(document, stdout);
+    expect(stdout).not.toContain("PRIVATE KEY");
+    const verify = (...more: string[]) =>
+      factory.mos(
+        "trust",
+        "attest",
+        "verify",
+        document,
+        "--ca",
+        factory.key("sudi-ca/cert.pem"),
+        "--json",
+        ...more,
+      );
+    const said = await verify(
+      ...["--nonce", nonce, "--product", factory.product, "--machine", "machine-1", "--pcr", `7=${pcr7}`],
+      ...["--manifest-ca", factory.key("manifest-ca/cert.pem")],
+    );
+    expect(said).toContain("machine-1");
+    const other = (await factory.mos("trust", "attest", "nonce")).trim();
+    await expect(verify("--nonce", other)).rejects.toThrow("exited with 4");
+    await expect(verify("--nonce", nonce, "--pcr", `7=${"0".repeat(64)}`)).rejects.toThrow("exited with 4");
+    await expect(verify("--nonce", nonce, "--min-epoch", "1")).rejects.toThrow("exited with 4");
   });
 
   it("goes to a new epoch, and not back", async () => {

@@ -1,9 +1,9 @@
 // What must not start: attacks A25 and A28, and the chain from the firmware's keys to the root file system. Each is
 // seen on the console, and the machine is then switched off.
-import { copyFile, open, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { createQemu } from "../../src/machine/qemu.ts";
 import { addKeyset } from "../../src/trust/keyset.ts";
+import { alteredRoot, alteredRootWithTree, contentOf, superblock } from "./altered-root.ts";
 import { Factory, type Parts } from "./harness.ts";
 
 let factory: Factory;
@@ -24,6 +24,9 @@ afterAll(() => factory.dispose());
 
 const accessDenied = /Access Denied/;
 const poweredOff = /Failed to start .*mos-initrd[\s\S]*Power down/;
+
+/** What the running system's own manager says first. */
+const switchedRoot = "Welcome to";
 
 /** A copy of a file in which one text stands for another of the same length. */
 async function altered(name: string, from: string, to: string): Promise<string> {
@@ -70,23 +73,27 @@ describe("the initrd does not go on", () => {
     expect(console).toContain("tpm-missing");
   });
 
-  test("from a root file system with an altered block (A25)", async () => {
-    const rootDisk = factory.path("root.img");
-    await copyFile(factory.image.rootDisk, rootDisk);
-    await using handle = await open(rootDisk, "r+");
-    // The superblock of EROFS, 1 KiB into the first partition.
-    await handle.write(Buffer.from([0xff]), 0, 1, 1024 * 1024 + 1024 + 20);
-    await handle.sync();
-    const machine = await createQemu({
-      toolsRoot: factory.image.toolsRoot,
-      variables: parts.variables,
-      disks: [
-        { path: await factory.bootDisk(good), readOnly: false },
-        { path: rootDisk, readOnly: true },
-        { path: parts.stateDisk, readOnly: false },
-      ],
-      ...(parts.tpmState === undefined ? {} : { tpmState: parts.tpmState }),
-    });
-    await factory.refusalOf("root-block", machine, /data block \d+ is corrupted/);
+  test.each([
+    ["its superblock", superblock],
+    ["the program that would take the secrets", "/usr/bin/mos"],
+  ])("from a root file system with an altered block in %s (A25)", async (_, place) => {
+    const at = typeof place === "number" ? place : await contentOf(factory, place);
+    const rootDisk = await alteredRoot(factory, "altered.img", at);
+    const bootDisk = await factory.bootDisk(good);
+    const refused = /data block \d+ is corrupted[\s\S]*Power down/;
+    const console = await factory.refusal("root-block", { ...parts, rootDisk, bootDisk }, refused, 400_000);
+    expect(console).not.toContain(switchedRoot);
+  });
+
+  test("from another root file system, whose hash tree fits it and whose partitions have the right names (A25)", async () => {
+    const rootDisk = await alteredRootWithTree(
+      factory,
+      "other.img",
+      await contentOf(factory, "/usr/bin/mos"),
+    );
+    const bootDisk = await factory.bootDisk(good);
+    const refused = /metadata block \d+ is corrupted[\s\S]*Power down/;
+    const console = await factory.refusal("other-root", { ...parts, rootDisk, bootDisk }, refused, 400_000);
+    expect(console).not.toContain(switchedRoot);
   });
 });

@@ -16,6 +16,12 @@ install() {
   inst_simple "$moddir/mos-initrd.service" "$systemdsystemunitdir/mos-initrd.service"
   inst_script "$moddir/mos-initrd.sh" /usr/lib/mos/mos-initrd
   inst_multiple mkdir cp chmod
+  # In place of any shell that another module brings.
+  local unit
+  for unit in emergency rescue; do
+    inst_simple "$moddir/mos-refused.service" "/etc/systemd/system/$unit.service"
+  done
+  ln -sf /dev/null "$initdir/etc/systemd/system/debug-shell.service"
   # What the signed image says about trust: anchors, policy, approved policies of the TPM.
   local file
   for file in policy.json manifestCA.pem sudiCA.pem; do

@@ -3,6 +3,7 @@ import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
+import { secretEncrypt } from "./secret.ts";
 import { manifestSign } from "./sign.ts";
 import { ukiBuild, ukiInspect, ukiSign } from "./uki.ts";
 
@@ -16,6 +17,11 @@ const uki = buildRouteMap<string, CliContext>({
   routes: { build: ukiBuild, sign: ukiSign, inspect: ukiInspect },
 });
 
+const secret = buildRouteMap<string, CliContext>({
+  docs: { brief: "Encrypt secrets for services to devices" },
+  routes: { encrypt: secretEncrypt },
+});
+
 export const app = application(
   "mosb",
   {
@@ -26,5 +32,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { manifest, uki },
+  { manifest, secret, uki },
 );

@@ -1,6 +1,7 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
 import { attestCommand } from "./attest.ts";
+import { secretKeyCommand } from "./secret-key.ts";
 import { statusCommand } from "./status.ts";
 import { updateCommand } from "./update.ts";
 import { verifyCommand } from "./verify.ts";
@@ -14,5 +15,11 @@ export const app = application(
 Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source unreachable or broken,
 6 no space or damaged state, 7 busy, 8 a service is not well, 1 anything else.`,
   },
-  { status: statusCommand, update: updateCommand, verify: verifyCommand, attest: attestCommand },
+  {
+    attest: attestCommand,
+    "secret-key": secretKeyCommand,
+    status: statusCommand,
+    update: updateCommand,
+    verify: verifyCommand,
+  },
 );

@@ -6,15 +6,31 @@ import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../comma
 import { type Cell, jsonText, keyValues, table } from "../output.ts";
 import { keysetParameter, rootOf, word } from "./parameters.ts";
 
+interface AddFlags extends JsonFlag {
+  readonly product?: string;
+}
+
 export const projectAdd = withExamples(
-  buildCommand<JsonFlag, [string, string], CliContext>({
+  buildCommand<AddFlags, [string, string], CliContext>({
     docs: {
       brief: "Make a new project in a keyset",
       fullDescription: `Makes a product uuid, and a key with a certificate under the keyset's manifest CA that signs this product's
-manifests. An existing project is never touched.`,
+manifests. An existing project is never touched.
+
+With --product the project is a further signer of a product that there is already, for devices whose policy asks for
+several signers: each has a key of their own.`,
     },
     parameters: {
-      flags: { json: jsonFlag },
+      flags: {
+        product: {
+          kind: "parsed",
+          parse: word,
+          brief: "Product that the project signs for (default: a new one)",
+          placeholder: "UUID",
+          optional: true,
+        },
+        json: jsonFlag,
+      },
       positional: {
         kind: "tuple",
         parameters: [
@@ -25,7 +41,7 @@ manifests. An existing project is never touched.`,
     },
     async func(flags, keyset, project) {
       const { stdout } = this.terminal;
-      const { uuid, path } = await addProject(rootOf(this), keyset, project);
+      const { uuid, path } = await addProject(rootOf(this), keyset, project, flags.product);
       if (flags.json) return stdout.write(jsonText({ keyset, project, uuid, path }));
       const { certificate } = await findKey(rootOf(this), keyset, `manifest:${project}`);
       stdout.write(`Made the project ${keyset}:${project}.\n\n`);
@@ -43,7 +59,13 @@ manifests. An existing project is never touched.`,
       );
     },
   }),
-  [["trust project add demo zot", "the product zot under the keyset demo"]],
+  [
+    ["trust project add demo zot", "the product zot under the keyset demo"],
+    [
+      "trust project add demo zot-second --product 3b2a6d1e-6f0f-4d0a-9a2c-0f6d8f1f7c55",
+      "a second signer for that product",
+    ],
+  ],
 );
 
 export const projectList = withExamples(

@@ -7,8 +7,8 @@ import { asMosError, MosError } from "../../errors/mos-error.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues } from "../output.ts";
 import { startProgress } from "../progress.ts";
+import { type TpmFlag, tpmFlag, tpmOf } from "../tpm-flags.ts";
 import { word } from "./parameters.ts";
-import { type TpmFlag, tpmFlag, tpmOf } from "./tpm-flags.ts";
 
 /** What the initrd passes on (initrd-hooks), and in it the approved policies. */
 const initrdDirectory = "/run/mos/initrd";

@@ -99,6 +99,14 @@ describe("generations on disk", () => {
     },
   );
 
+  it("a file in place of a pointer is refused, and named", async () => {
+    const here = await places();
+    await writeFile(join(here.state, "current"), "generations/1");
+    await expect(pointedGeneration(here, "current")).rejects.toMatchObject({
+      ...{ code: "state-invalid", about: join(here.state, "current") },
+    });
+  });
+
   it.each(["install.json", "install.json.signed", "cert.pem", "generation.json"])(
     "a file that is gone is named: %s",
     async (name) => {

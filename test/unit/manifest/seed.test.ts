@@ -51,7 +51,7 @@ const images = [
 
 describe.skipIf(!hasSeedVectors)("seed 004", () => {
   it("compiles the manifest to the published install.json", () => {
-    const compiled = compileManifest(parseManifestYaml(yaml, "manifest.yaml"), images, []);
+    const compiled = compileManifest(parseManifestYaml(yaml, "manifest.yaml"), images, [], []);
     expect(new TextDecoder().decode(encodeInstallManifest(compiled))).toBe(
       new TextDecoder().decode(blob(installJson)),
     );

@@ -13,6 +13,23 @@ describe("units of a generation", () => {
     });
   }
 
+  it("let the kernel read a file system only under dm-verity (A26): no mount is of a blob, each is of an open device", () => {
+    for (const input of Object.values(goldenCases)) {
+      const units = renderUnits(input());
+      const blobs = input().images.flatMap(({ layers }) => layers.map(({ blob }) => blob));
+      for (const { content } of units.filter(({ name }) => name.endsWith(".mount"))) {
+        const [, type] = /^Type=(.*)$/m.exec(content) ?? [];
+        for (const blob of blobs) expect(content).not.toContain(blob);
+        if (type !== "squashfs" && type !== "erofs") continue;
+        const [, id] = /^What=\/dev\/mapper\/mos-([0-9a-f]{16})$/m.exec(content) ?? [];
+        expect(content).toMatch(new RegExp(`^BindsTo=mos-layer-${id}\\.service$`, "m"));
+        expect(content).toMatch(new RegExp(`^After=.*mos-layer-${id}\\.service`, "m"));
+        const layer = units.find(({ name }) => name === `mos-layer-${id}.service`);
+        expect(layer?.content).toMatch(/^ExecStart=\S*veritysetup open .* [0-9a-f]{64}$/m);
+      }
+    }
+  });
+
   it("does not depend on the order in which targets are listed", () => {
     const input = goldenCases["two-services-share-a-layer"]();
     const reversed = { ...input, images: input.images.toReversed() };

@@ -71,6 +71,18 @@ describe("a keyset", () => {
     expect(signer.commonName).toBe(`manifest PRODUCT:${project.uuid}`);
   });
 
+  test("may have several signers of one product", async () => {
+    const { uuid } = await openProject(root, "demo:zot");
+    await addProject(root, "demo", "zot-second", uuid);
+    const [first, second] = await Promise.all(
+      ["zot", "zot-second"].map((name) => openProject(root, `demo:${name}`)),
+    );
+    expect(second?.uuid).toBe(uuid);
+    expect(second?.certificatePem).not.toBe(first?.certificatePem);
+    await expect(addProject(root, "demo", "third", "zot")).rejects.toEqual(code("name-invalid"));
+    await rm(join(root, "demo/manifest/zot-second"), { recursive: true });
+  });
+
   test("is never written over, and neither is a project", async () => {
     const before = await snapshot();
     const again = { root, name: "demo", organizations: [], keyType: "p256" } as const;

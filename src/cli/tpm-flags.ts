@@ -1,5 +1,5 @@
 // Where the TPM is, as several commands are told.
-import { defaultTpm, parseTpmAddress, type TpmAddress } from "../../tpm/address.ts";
+import { defaultTpm, parseTpmAddress, type TpmAddress } from "../tpm/address.ts";
 
 export const tpmFlag = {
   kind: "parsed",

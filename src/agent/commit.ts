@@ -1,0 +1,55 @@
+// Committing: a generation becomes the one that runs, at this and every later boot.
+import { rm } from "node:fs/promises";
+import { MosError } from "../errors/mos-error.ts";
+import { addGeneration, makeCurrent, pointedGeneration } from "../generation/generations.ts";
+import { generationPath, pointerPath } from "../generation/places.ts";
+import { writeTrustRecord } from "../generation/trust-records.ts";
+import type { Places } from "../services/unit-names.ts";
+import type { Candidate } from "./candidate.ts";
+import type { AgentContext } from "./context.ts";
+
+/**
+ * Makes the manifest the one that runs. A change of trust takes effect in the same instant, because the generation
+ * says how many records are its own.
+ */
+export async function commit(
+  context: AgentContext,
+  { parts, current, record }: Candidate,
+  reference: string,
+): Promise<number> {
+  const { places } = context;
+  const trustRecords = current.records.length + (record === undefined ? 0 : 1);
+  if (record !== undefined) await writeTrustRecord(places, trustRecords, record);
+  const number = await addGeneration(places, parts, {
+    version: 1,
+    reference,
+    acceptedAt: new Date().toISOString(),
+    trustRecords,
+  });
+  try {
+    await moveCurrent(places, number);
+  } catch (error) {
+    // Nothing but a whole update leaves a generation behind.
+    const current = await pointedGeneration(places, "current").catch(() => undefined);
+    if (current !== number) await rm(generationPath(places, number), { recursive: true, force: true });
+    throw error;
+  }
+  return number;
+}
+
+/** Points `current` at a generation, also when it is bent. */
+async function moveCurrent(places: Places, number: number): Promise<void> {
+  if (await isBent(places)) await rm(pointerPath(places, "current"));
+  await makeCurrent(places, number);
+}
+
+/** Whether `current` points to no generation; then nothing runs from it, and the new one takes its place. */
+async function isBent(places: Places): Promise<boolean> {
+  try {
+    await pointedGeneration(places, "current");
+    return false;
+  } catch (error) {
+    if (error instanceof MosError) return true;
+    throw error;
+  }
+}
