@@ -52,8 +52,12 @@ export interface Verdict {
     readonly firmware: "read" | "absent";
     readonly systemd: "read" | "absent" | "unreadable";
   };
-  /** The TPM's own counters. */
-  readonly tpm: Pick<QuoteStatement, "clock" | "resetCount" | "restartCount" | "firmwareVersion">;
+  /**
+   * The TPM's own counters: `clock` is how long it has been powered since it was cleared, in milliseconds. The other
+   * two begin anywhere, as with every key that is not of the endorsement hierarchy (TPM 2.0 Part 2, TPMS_ATTEST):
+   * only their differences say something.
+   */
+  readonly tpm: Pick<QuoteStatement, "clock" | "resetCount" | "restartCount">;
 }
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
@@ -133,7 +137,7 @@ export function verifyAttestation(attestation: Attestation, expected: Expectatio
   if (Buffer.compare(nonce, expected.nonce) !== 0) throw refusal("nonce", "it answers another nonce");
   const asked = qualifyingData(expected.nonce, generation, key.name);
   verifyBinding(device, bindingStatement(key.name, asked), attestation.device.binding);
-  const { clock, resetCount, restartCount, firmwareVersion } = checkQuote(attestation, key, asked);
+  const { clock, resetCount, restartCount } = checkQuote(attestation, key, asked);
   const name = hex(key.name);
   checkIdentity(device, name, expected);
 
@@ -163,6 +167,6 @@ export function verifyAttestation(attestation: Attestation, expected: Expectatio
       firmware: firmware === undefined ? "absent" : "read",
       systemd: systemdLog === undefined ? "absent" : systemd === undefined ? "unreadable" : "read",
     },
-    tpm: { clock, resetCount, restartCount, firmwareVersion },
+    tpm: { clock, resetCount, restartCount },
   };
 }

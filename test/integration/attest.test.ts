@@ -1,4 +1,5 @@
 // Attestation between a device with a real (software) TPM and a verifier that is another process: attack A29.
+import { createHash } from "node:crypto";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -47,6 +48,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(verifier.directory, { recursive: true, force: true }));
 
+const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 describe("a device that was started as it should be", () => {
@@ -63,7 +65,11 @@ describe("a device that was started as it should be", () => {
     expect(exit).toBe(0);
     expect(answer).toMatchObject({
       ...{ verified: true, product: publisher.product, machine: "machine-1" },
-      ...{ secureBoot: "enabled", closed: true, vouched: ["db vouched: CN=UKI Production"] },
+      ...{
+        secureBoot: "enabled",
+        closed: true,
+        vouched: [{ text: "db vouched: CN=UKI Production", fingerprint: sha256Hex(publisher.firmwareKey) }],
+      },
       applied: {
         ...{ generation: 1, manifestDigest: digestOf(applied), serial: 7, epoch: 2 },
         signers: [{ subject: `CN=manifest PRODUCT:${publisher.product}` }],

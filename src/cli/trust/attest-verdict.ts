@@ -42,7 +42,6 @@ export function verdictDocument({ device, attestationKey, applied, pcrs, boot, c
       clockMs: Number(tpm.clock),
       resetCount: tpm.resetCount,
       restartCount: tpm.restartCount,
-      firmwareVersion: `0x${tpm.firmwareVersion.toString(16)}`,
     },
   };
 }
@@ -100,10 +99,13 @@ export function verdictText(stdout: OutputStream, verdict: Verdict): string {
     ["machine", device.machine],
     ["certificate", `${device.certificate.fingerprint} (${device.issuer.subject.text})`],
     ["TPM's key", attestationKey],
-    ["TPM", `on for ${Math.floor(Number(tpm.clock) / 1000)} s, started ${tpm.resetCount} times`],
+    ["TPM's clock", `powered for ${Math.floor(Number(tpm.clock) / 1000)} s since it was cleared`],
     ...appliedRows(verdict),
     ["Secure Boot", secureBootCell(verdict)],
-    ...boot.vouched.map((text): [string, Cell] => ["started", text]),
+    ...boot.vouched.map(({ text, fingerprint = "" }): [string, Cell] => [
+      "started",
+      `${text} ${fingerprint}`.trimEnd(),
+    ]),
     ["PCR 7", closedCell(verdict)],
     ["systemd's log", logs.systemd === "read" ? undefined : logs.systemd],
   ]);

@@ -54,10 +54,13 @@ describe("the status socket", () => {
     });
   });
 
-  it.each(["/v1/update", "/v1/verify"])("does not change anything: there is no %s on it", async (path) => {
-    const answer = await ask(await serve("status"), "POST", path, '{"reference":"oci:x:y"}');
-    expect(answer).toMatchObject({ code: 404, document: { error: { code: "usage" } } });
-  });
+  it.each(["/v1/update", "/v1/verify", "/v1/attest"])(
+    "does not change anything: there is no %s on it",
+    async (path) => {
+      const answer = await ask(await serve("status"), "POST", path, '{"reference":"oci:x:y"}');
+      expect(answer).toMatchObject({ code: 404, document: { error: { code: "usage" } } });
+    },
+  );
 
   it.each(["/", "/v1", "/v1/status/..", "/__proto__"])("has nothing at %s", async (path) => {
     expect((await ask(await serve("status"), "GET", path)).code).toBe(404);
@@ -72,6 +75,21 @@ describe("the control socket", () => {
     ["a body without end", `{"reference":"${"x".repeat(maxRequestBytes)}"}`],
   ])("refuses %s", async (_what, body) => {
     expect((await ask(await serve("control"), "POST", "/v1/update", body)).code).toBeGreaterThanOrEqual(400);
+  });
+
+  it.each([
+    ["no nonce", "{}"],
+    ["a short nonce", '{"nonce":"00"}'],
+    ["a nonce that is no text", '{"nonce":1}'],
+  ])("does not attest to %s", async (_what, body) => {
+    const answer = await ask(await serve("control"), "POST", "/v1/attest", body);
+    expect(answer).toMatchObject({ code: 400, document: { error: { code: "usage" } } });
+  });
+
+  it("says that a device without an identity cannot attest", async () => {
+    const body = JSON.stringify({ nonce: "00".repeat(16) });
+    const answer = await ask(await serve("control"), "POST", "/v1/attest", body);
+    expect(answer).toMatchObject({ code: 507, document: { error: { code: "identity-missing" } } });
   });
 
   it("closes a connection whose header is longer than any of ours", async () => {

@@ -53,7 +53,9 @@ describe("a good attestation", () => {
     });
     expect(verdict.boot).toMatchObject({
       secureBoot: "enabled",
-      vouched: [expect.stringMatching(/^db vouched: /)],
+      vouched: [
+        { text: "db vouched: CN=UKI Production", fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      ],
     });
     expect(verdict.closed).toBe(true);
     expect(verdict.tpm).toMatchObject({ clock: 90_000n, resetCount: 12 });

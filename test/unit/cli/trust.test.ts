@@ -38,6 +38,8 @@ test.each([
   ["verify", "efi"],
   ["computePCR7"],
   ["efivars"],
+  ["attest", "nonce"],
+  ["attest", "verify"],
   ["completion"],
 ])("trust %s %s explains itself with examples", async (...route) => {
   const { exit, out } = await trust(...route, "--help");
