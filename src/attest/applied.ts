@@ -77,6 +77,9 @@ export function verifyApplied(
       ? undefined
       : within("manifest-signature", () => verifySigners(generation, manifestCas, manifest, device));
   const { serial, epoch } = manifest.release ?? unnumbered;
+  if (minEpoch !== undefined && signers === undefined && manifestDigest === undefined) {
+    throw refusal("epoch", "nobody vouches for the manifest's epoch (--manifest-ca, --manifest-digest)");
+  }
   if (minEpoch !== undefined && epoch < minEpoch) {
     throw refusal("epoch", `a manifest of epoch ${epoch} is applied, and it has to be ${minEpoch} or later`);
   }

@@ -236,7 +236,7 @@ test("trust attest verify says what is wrong with a command line or a file", asy
     return [exit, JSON.parse(stdout).error.code];
   };
   expect(await call()).toEqual([3, "file-unreadable"]);
-  expect(await call("--min-epoch", "1")).toEqual([2, "usage"]);
+  expect(await call("--min-epoch", "one")).toEqual([2, "usage"]);
   expect(await call("--pcr", "7=00")).toEqual([2, "usage"]);
   const { stdout } = await verifier.run("trust", "attest", "nonce");
   expect(stdout).toMatch(/^[0-9a-f]{64}\n$/);

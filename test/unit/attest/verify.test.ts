@@ -359,7 +359,14 @@ describe("refused because of what was applied", () => {
     expect(await refusalOf(attestation, { manifestDigest: digestOf("other") })).toBe(
       refused("manifest-digest"),
     );
-    expect(await refusalOf(attestation, { minEpoch: 3 })).toBe(refused("epoch"));
+    const manifestCas = [read(good.manifestCa)];
+    expect(await refusalOf(attestation, { manifestCas, minEpoch: 3 })).toBe(refused("epoch"));
+    expect(await refusalOf(attestation, { manifestCas, minEpoch: 2 })).toBe("accepted");
+    expect(await refusalOf(attestation, { manifestDigest: digestOf(good.manifest), minEpoch: 2 })).toBe(
+      "accepted",
+    );
+    // The epoch of a manifest that nobody vouches for says nothing.
+    expect(await refusalOf(attestation, { minEpoch: 2 })).toBe(refused("epoch"));
   });
 
   test("bytes that are no manifest", async () => {
