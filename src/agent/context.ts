@@ -1,6 +1,7 @@
 // What every flow of the agent works with: places, policy and clock. Made once, at the edge.
 
 import { defaultPlaces, type Places } from "../services/unit-names.ts";
+import { type MonotonicClock, monotonicClock } from "../system/monotonic.ts";
 import { type ServiceManager, systemd } from "../systemd/manager.ts";
 import { defaultTpm, type TpmAddress } from "../tpm/address.ts";
 import { builtInPolicy, type Policy } from "../trust/policy.ts";
@@ -40,6 +41,7 @@ export interface AgentContext {
   readonly quadletDirectory: string;
   readonly trust: TrustPlaces;
   readonly systemd: ServiceManager;
+  readonly clock: MonotonicClock;
   readonly buildTime: Date;
 }
 
@@ -64,6 +66,7 @@ export function deviceContext(): AgentContext {
       },
     },
     systemd,
+    clock: monotonicClock,
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }
