@@ -35,6 +35,7 @@ async function boot(root: string): Promise<void> {
       policies: [],
       builtIn: { ...builtInPolicy, anchors: [`file:${join(root, "ca.pem")}`] },
     },
+    fetchSettings: [],
     buildTime: new Date(0),
   };
   const current = await loadCurrent(context);

@@ -37,6 +37,8 @@ export interface AgentContext {
   /** Where quadlet reads them (from podman 5.3 on). */
   readonly quadletDirectory: string;
   readonly trust: TrustPlaces;
+  /** Files that say how to fetch (fetch-settings.ts); the first that is there holds. */
+  readonly fetchSettings: readonly string[];
   readonly buildTime: Date;
 }
 
@@ -60,6 +62,8 @@ export function deviceContext(): AgentContext {
         systemd: "/run/log/systemd/tpm2-measure.log",
       },
     },
+    // What this root may change first: mirrors are not trusted, only signatures are.
+    fetchSettings: ["/etc/mos/fetch.json", "/usr/lib/mos/fetch.json"],
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

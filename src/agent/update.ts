@@ -4,8 +4,6 @@ import { MosError } from "../errors/mos-error.ts";
 import { lockPath, storePath } from "../generation/places.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
-import { openRepositories } from "../oci/open.ts";
-import { parseReference } from "../oci/reference.ts";
 import { withLock } from "../system/lock.ts";
 import type { Applied } from "./apply-units.ts";
 import { type Candidate, judge } from "./candidate.ts";
@@ -13,6 +11,7 @@ import { commit } from "./commit.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedLayers } from "./damage.ts";
 import { checkSpace, fetchDocuments, fetchLayers, missingLayers } from "./fetch.ts";
+import { openSource } from "./fetch-source.ts";
 import { loadRunning } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
@@ -43,7 +42,7 @@ export async function update(
   options: UpdateOptions,
   progress: Progress,
 ): Promise<UpdateResult> {
-  const source = openRepositories(parseReference(reference));
+  const source = await openSource(context, reference);
   return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
     const running = await loadRunning(context);
 
@@ -57,13 +56,13 @@ export async function update(
 
     progress({ kind: "step", step: "preflight" });
     const store = await Layout.create(storePath(context.places));
-    const layers = await fetchDocuments(store, source.images, accepted.manifest);
+    const layers = await fetchDocuments(store, source, accepted.manifest);
     const damaged = await dropDamagedLayers(store, layers, running, context.places);
     const missing = await missingLayers(store, layers);
-    await checkSpace(context, missing);
+    await checkSpace(context, store, missing);
 
     progress({ kind: "step", step: "fetch images" });
-    const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
+    const fetchedBytes = await fetchLayers(context, store, source, missing, progress);
 
     progress({ kind: "step", step: "stage" });
     const staged = await stage(context, store, accepted.manifest, damaged);

@@ -23,6 +23,7 @@ export function contextIn(root: string): AgentContext {
       deviceCertificates: [join(root, "server.crt")],
       measurements: { firmware: join(root, "firmware.log"), systemd: join(root, "systemd.log") },
     },
+    fetchSettings: [join(root, "fetch.json")],
     buildTime: new Date(0),
   };
 }
