@@ -5,17 +5,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
 import { serve } from "./bad-registry.ts";
-import {
-  blobOf,
-  impatient,
-  type PublishedSet,
-  partialOf,
-  publishSet,
-  setFetch,
-  updateTo,
-} from "./fetch-fixture.ts";
+import { impatient, type PublishedSet, partialOf, publishSet, setFetch, updateTo } from "./fetch-fixture.ts";
 import { endless, send, sendIndex, sendRange, serveLayout, type Tamper } from "./layout-server.ts";
 import { flipped, makeSigners, newDevice, type Signers } from "./refusals-fixture.ts";
+import { expectWhole } from "./through-fault.ts";
 import { makeWorkDirectory } from "./work-directory.ts";
 
 let work: string;
@@ -55,17 +48,11 @@ async function deviceWith(registry: string, mirrors: readonly string[], more: ob
   return { device, reference: `${registry}/machine/install:1.0.0` };
 }
 
-async function expectWhole(device: Parameters<typeof blobOf>[0]): Promise<void> {
-  for (const { layer } of set.images) {
-    expect(digestOf(await readFile(blobOf(device, layer.descriptor.digest)))).toBe(layer.descriptor.digest);
-  }
-}
-
 test("images come from the first mirror, what says which ones from the registry itself", async () => {
   const [registry, first, second] = [await logged(), await logged(), await logged()];
   const { device, reference } = await deviceWith(registry.authority, [first.authority, second.authority]);
   expect(await updateTo(device, reference)).toMatchObject({ code: "systemd-failed" });
-  await expectWhole(device);
+  await expectWhole(device, set);
   expect(registry.asked.length).toBeGreaterThan(0);
   expect(registry.asked.every((url) => url.startsWith("/v2/machine/install/"))).toBe(true);
   expect(first.asked.every((url) => url.startsWith("/v2/mos/"))).toBe(true);
@@ -87,7 +74,7 @@ test("a device that reaches only a mirror is updated from that", async () => {
   const mirror = await logged();
   const { device, reference } = await deviceWith(await nowhere(), [await nowhere(), mirror.authority]);
   expect(await updateTo(device, reference)).toMatchObject({ code: "systemd-failed" });
-  await expectWhole(device);
+  await expectWhole(device, set);
 });
 
 test("when nobody has it, every place's reason is told", async () => {
@@ -153,7 +140,7 @@ describe("a mirror that is no good does not matter, and is left for the next:", 
     const { device, reference } = await deviceWith(registry.authority, [bad.authority]);
     const error = await updateTo(device, reference);
     expect(error.code, error.message).toBe("systemd-failed");
-    await expectWhole(device);
+    await expectWhole(device, set);
   });
 
   test("one that is slow is not asked again for each document", async () => {
@@ -183,7 +170,7 @@ describe("a mirror that is no good does not matter, and is left for the next:", 
     });
     const { device, reference } = await deviceWith(registry.authority, [bad.authority]);
     expect(await updateTo(device, reference)).toMatchObject({ code: "systemd-failed" });
-    await expectWhole(device);
+    await expectWhole(device, set);
     expect(ranges).toEqual([expect.stringMatching(/^bytes=[1-9]/)]);
   });
 });
@@ -198,7 +185,7 @@ test("a mirror that lies in its half of a layer costs that layer's bytes once mo
   const registry = await logged();
   const { device, reference } = await deviceWith(registry.authority, [liar.authority]);
   expect(await updateTo(device, reference)).toMatchObject({ code: "systemd-failed" });
-  await expectWhole(device);
+  await expectWhole(device, set);
   expect(registry.asked.filter((url) => isLayer(url) === 0)).toHaveLength(1);
   await expect(
     readFile(partialOf(device, set.images[0]?.layer.descriptor.digest ?? digestOf(""))),

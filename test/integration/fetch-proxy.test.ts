@@ -1,5 +1,5 @@
 // A device behind an HTTP proxy (fault F10): the registry's name is in no DNS, so nothing can come but through it.
-import { chmod, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
@@ -8,9 +8,10 @@ import { Registry } from "../../src/oci/registry.ts";
 import { Session } from "../../src/oci/session.ts";
 import { collect, failsWith, manifest, manifestHeaders, serve, serveTls, short } from "./bad-registry.ts";
 import { startProxy } from "./connect-proxy.ts";
-import { blobOf, impatient, type PublishedSet, publishSet, setFetch, updateTo } from "./fetch-fixture.ts";
+import { impatient, type PublishedSet, publishSet, setFetch, updateTo } from "./fetch-fixture.ts";
 import { serveLayout } from "./layout-server.ts";
 import { makeSigners, newDevice, type Signers } from "./refusals-fixture.ts";
+import { expectWhole } from "./through-fault.ts";
 import { makeWorkDirectory } from "./work-directory.ts";
 
 let work: string;
@@ -31,12 +32,6 @@ async function hiddenRegistry(): Promise<string> {
   return `http://registry.invalid:${port}/machine/install:1.0.0`;
 }
 
-async function expectWhole(device: Parameters<typeof blobOf>[0]): Promise<void> {
-  for (const { layer } of set.images) {
-    expect(digestOf(await readFile(blobOf(device, layer.descriptor.digest)))).toBe(layer.descriptor.digest);
-  }
-}
-
 async function passwordFile(text: string, mode = 0o600): Promise<string> {
   const path = join(work, "proxy-password");
   await writeFile(path, text);
@@ -49,7 +44,7 @@ test("an update comes through the proxy, small documents and large layers alike"
   const [device, reference] = [await newDevice(signers), await hiddenRegistry()];
   await setFetch(device, { proxy: { url: `http://${proxy.authority}` } });
   expect(await updateTo(device, reference)).toMatchObject({ code: "systemd-failed" });
-  await expectWhole(device);
+  await expectWhole(device, set);
   expect(new Set(proxy.asked)).toEqual(new Set([reference.slice("http://".length).split("/")[0]]));
 });
 
@@ -59,7 +54,7 @@ test("the proxy is told the name and password of a file that only root can read"
   const url = `http://${proxy.authority}`;
   await setFetch(device, { proxy: { url, passwordFile: await passwordFile(`${userinfo}\n`) } });
   expect(await updateTo(device, reference)).toMatchObject({ code: "systemd-failed" });
-  await expectWhole(device);
+  await expectWhole(device, set);
 });
 
 describe("an update is refused, and says so, when", () => {
@@ -140,7 +135,7 @@ test("without settings the environment names the proxy", async () => {
   });
   const device = await newDevice(signers);
   expect(await updateTo(device, await hiddenRegistry())).toMatchObject({ code: "systemd-failed" });
-  await expectWhole(device);
+  await expectWhole(device, set);
 });
 
 describe("over TLS", () => {
