@@ -37,6 +37,7 @@ async function boot(root: string): Promise<void> {
     },
     systemd: deviceContext().systemd,
     clock: deviceContext().clock,
+    fetchSettings: [],
     buildTime: new Date(0),
   };
   const { loaded: current } = await loadActive(context);

@@ -42,6 +42,8 @@ export interface AgentContext {
   readonly trust: TrustPlaces;
   readonly systemd: ServiceManager;
   readonly clock: MonotonicClock;
+  /** Files that say how to fetch (fetch-settings.ts); the first that is there holds. */
+  readonly fetchSettings: readonly string[];
   readonly buildTime: Date;
 }
 
@@ -67,6 +69,8 @@ export function deviceContext(): AgentContext {
     },
     systemd,
     clock: monotonicClock,
+    // What this root may change first: mirrors are not trusted, only signatures are.
+    fetchSettings: ["/etc/mos/fetch.json", "/usr/lib/mos/fetch.json"],
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

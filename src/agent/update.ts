@@ -8,9 +8,6 @@ import { defaultGate } from "../manifest/health-schema.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
-import { openRepositories, type Repositories } from "../oci/open.ts";
-import { parseReference } from "../oci/reference.ts";
-import type { Repository } from "../oci/source.ts";
 import { withLock } from "../system/lock.ts";
 import { loadRunning } from "./active.ts";
 import { type Candidate, judge } from "./candidate.ts";
@@ -19,6 +16,7 @@ import { type Composition, compose } from "./compose.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedLayers } from "./damage.ts";
 import { checkSpace, fetchDocuments, fetchLayers, missingLayers } from "./fetch.ts";
+import { type FetchSource, openSource } from "./fetch-source.ts";
 import type { LoadedGeneration } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
@@ -57,7 +55,7 @@ interface Prepared {
 
 async function prepare(
   context: AgentContext,
-  source: Repositories<Repository>,
+  source: FetchSource,
   options: UpdateOptions,
   progress: Progress,
 ): Promise<Prepared> {
@@ -97,7 +95,7 @@ export async function update(
   options: UpdateOptions,
   progress: Progress,
 ): Promise<UpdateResult> {
-  const source = openRepositories(parseReference(reference));
+  const source = await openSource(context, reference);
   return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
     await settle(context, progress);
     const prepared = await prepare(context, source, options, progress);
@@ -106,13 +104,13 @@ export async function update(
 
     progress({ kind: "step", step: "preflight" });
     const store = await Layout.create(storePath(context.places));
-    const layers = await fetchDocuments(store, source.images, merged);
+    const layers = await fetchDocuments(store, source, merged);
     const damaged = await dropDamagedLayers(store, layers, running, context);
     const missing = await missingLayers(store, layers);
-    await checkSpace(context, missing);
+    await checkSpace(context, store, missing);
 
     progress({ kind: "step", step: "fetch images" });
-    const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
+    const fetchedBytes = await fetchLayers(context, store, source, missing, progress);
 
     progress({ kind: "step", step: "stage" });
     const staged = await stage(context, store, merged, damaged);

@@ -24,7 +24,25 @@ interface LayoutReference {
   readonly reference: string;
 }
 
-export type Reference = RegistryReference | LayoutReference;
+/** The reference of an archive whose only tag is meant; no tag is like it. */
+export const onlyTag = "";
+
+/** A tar archive of an OCI image layout, and a tag or digest in it, or `onlyTag`. */
+interface ArchiveReference {
+  readonly kind: "oci-archive";
+  readonly file: string;
+  readonly reference: string;
+}
+
+export type Reference = RegistryReference | LayoutReference | ArchiveReference;
+
+/** Where a registry, or a part of one, is: repositories are below it. */
+export interface RegistryBase {
+  readonly scheme: Scheme;
+  readonly authority: string;
+  /** What comes before each repository's name, `""` or with its `/` at the end. */
+  readonly prefix: string;
+}
 
 // Distribution specification 1.1: <name> is of such components joined by "/"; <reference> as a tag.
 const component = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
@@ -166,6 +184,18 @@ function parseLayoutReference(text: string): LayoutReference {
   return { kind: "oci", directory, reference };
 }
 
+const archivePrefix = "oci-archive:";
+
+/** Without a tag where what follows the last `:` cannot be one; a file's name may have colons itself. */
+function parseArchiveReference(text: string): ArchiveReference {
+  const rest = text.slice(archivePrefix.length);
+  const isNamed = rest.includes("@") || rest.lastIndexOf(":") > rest.lastIndexOf("/");
+  const { path: file, reference } = isNamed ? splitReference(rest, text) : { path: rest, reference: onlyTag };
+  if (file === "") refuse(text, "it names no file");
+  if (file.length > maxDirectory) refuse(text, `the path is longer than ${maxDirectory} characters`);
+  return { kind: "oci-archive", file, reference };
+}
+
 const prefix = /^(docker|http|https):\/\//;
 
 /** Splits the optional scheme off; `docker://` says no more than that it is a registry. */
@@ -206,18 +236,33 @@ function registryReference(
 }
 
 /**
- * Parses `[docker://|http://|https://]HOST[:PORT]/PATH:TAG`, the same with `@sha256:HEX`, `oci:DIR:TAG` and
- * `oci:DIR@sha256:HEX`. Without an explicit scheme it is https, and http for loopback hosts.
+ * Parses `[docker://|http://|https://]HOST[:PORT]/PATH:TAG`, the same with `@sha256:HEX`, `oci:DIR:TAG`,
+ * `oci:DIR@sha256:HEX`, and `oci-archive:FILE[:TAG]`, also with `@sha256:HEX`. Without an explicit scheme it is https, and http for loopback hosts.
  * @throws MosError `reference-invalid`, saying which part is wrong
  */
 export function parseReference(text: string): Reference {
   refuseControls(text);
   if (text.startsWith("oci:")) return parseLayoutReference(text);
+  if (text.startsWith(archivePrefix)) return parseArchiveReference(text);
   const { scheme, rest } = splitScheme(text);
   const slash = rest.indexOf("/");
   if (slash < 0) refuse(text, "it has no '/' after the registry's host");
   const { path, reference } = splitReference(rest.slice(slash + 1), text);
   return registryReference(scheme, rest.slice(0, slash), path, reference, text);
+}
+
+/** Splits `[http://|https://]HOST[:PORT][/PATH]`. */
+function splitBase(text: string): {
+  readonly scheme: Scheme | undefined;
+  readonly host: string;
+  readonly path: string;
+} {
+  refuseControls(text);
+  const { scheme, rest } = splitScheme(text);
+  const slash = rest.indexOf("/");
+  const path = slash < 0 ? "" : rest.slice(slash + 1).replace(/\/$/, "");
+  if (path !== "") checkRepository(path, text);
+  return { scheme, host: slash < 0 ? rest : rest.slice(0, slash), path };
 }
 
 /**
@@ -227,24 +272,37 @@ export function parseReference(text: string): Reference {
  * @throws MosError `reference-invalid`
  */
 export function parseDestination(repo: string, name: string): RegistryReference {
-  refuseControls(repo);
   refuseControls(name);
+  const { scheme, host, path: before } = splitBase(repo);
   const { path, reference } = splitReference(name, name);
   if (isDigest(reference)) {
     refuse(name, "what is published gets a tag, it cannot be given a digest", "Write PATH:TAG.");
   }
   checkRepository(path, name);
-  const { scheme, rest } = splitScheme(repo);
-  const slash = rest.indexOf("/");
-  const authority = slash < 0 ? rest : rest.slice(0, slash);
-  const before = slash < 0 ? "" : rest.slice(slash + 1).replace(/\/$/, "");
-  if (before !== "") checkRepository(before, repo);
-  return registryReference(scheme, authority, before === "" ? path : `${before}/${path}`, reference, repo);
+  return registryReference(scheme, host, before === "" ? path : `${before}/${path}`, reference, repo);
+}
+
+/**
+ * A place with the repositories of another registry: `[http://|https://]HOST[:PORT][/PATH]`.
+ * @throws MosError `reference-invalid`
+ */
+export function parseBase(text: string): RegistryBase {
+  const { scheme, host, path } = splitBase(text);
+  const authority = parseAuthority(host, text);
+  return { scheme: scheme ?? defaultScheme(authority), authority, prefix: path === "" ? "" : `${path}/` };
+}
+
+/** `HOST` or `HOST:PORT` as references have it after parsing. @throws MosError `reference-invalid` */
+export function parseHost(text: string): string {
+  refuseControls(text);
+  return parseAuthority(text, text);
 }
 
 /** The shortest text from which parseReference makes the same reference. */
 export function formatReference(reference: Reference): string {
-  const end = isDigest(reference.reference) ? `@${reference.reference}` : `:${reference.reference}`;
+  const tag = reference.reference;
+  const end = tag === onlyTag ? "" : isDigest(tag) ? `@${tag}` : `:${tag}`;
+  if (reference.kind === "oci-archive") return `${archivePrefix}${reference.file}${end}`;
   if (reference.kind === "oci") return `oci:${reference.directory}${end}`;
   const { scheme, authority, repository } = reference;
   const isDefault = scheme === defaultScheme(authority) && looksLikeHost(authority);

@@ -26,6 +26,7 @@ export function contextIn(root: string): AgentContext {
     },
     systemd: memoryManager(),
     clock: impatientClock(),
+    fetchSettings: [join(root, "fetch.json")],
     buildTime: new Date(0),
   };
 }

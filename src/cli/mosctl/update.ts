@@ -11,11 +11,10 @@ import { jsonText, keyValues } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import { problemText } from "./problem.ts";
 
-/** The agent has a working directory of its own: a relative layout is made absolute here. */
+/** The agent has a working directory of its own: a relative layout or archive is made absolute here. */
 export function absoluteReference(reference: string): string {
-  const directory = /^oci:([^:@]+)/.exec(reference)?.[1];
-  if (directory === undefined || isAbsolute(directory)) return reference;
-  return `oci:${resolve(directory)}${reference.slice("oci:".length + directory.length)}`;
+  const [, kind, path = "", end = ""] = /^(oci|oci-archive):([^:@]+)(.*)$/.exec(reference) ?? [];
+  return kind === undefined || isAbsolute(path) ? reference : `${kind}:${resolve(path)}${end}`;
 }
 
 interface UpdateFlags extends JsonFlag {
@@ -58,7 +57,8 @@ did not change are not restarted. The new generation stays only when its service
 runs again, and the manifest is not tried again unless --retry says so. A release that is older than the one that runs is refused, unless --allow-older
 says that going back is what you want; a lower epoch is refused for ever.
 
-REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG, or oci:DIR:TAG.`,
+REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG,
+oci:DIR:TAG, or oci-archive:FILE[:TAG], a tar of such a directory.`,
     },
     parameters: {
       flags: {
@@ -119,5 +119,6 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
   [
     ["mosctl update registry.example.com/machine/install:1.0.0", "from a registry"],
     ["mosctl update oci:/media/usb/zot:1.0.0", "from a directory, without a network"],
+    ["mosctl update oci-archive:/media/usb/zot.tar", "from one file, without a network"],
   ],
 );
