@@ -65,10 +65,15 @@ export async function updateTo(
   device: AgentContext,
   reference: string,
   onProgress: (event: ProgressEvent) => void = () => undefined,
-): Promise<Pick<MosError, "message" | "about" | "hint"> & { readonly code: string }> {
+): Promise<
+  Pick<MosError, "message" | "about" | "hint" | "problems" | "toDocument"> & { readonly code: string }
+> {
   try {
     const { outcome } = await update(device, reference, { allowOlder: false, retry: false }, onProgress);
-    return { code: outcome, message: "", about: undefined, hint: "" };
+    const toDocument = () => {
+      throw new Error("the update went through");
+    };
+    return { code: outcome, message: "", about: undefined, hint: "", problems: [], toDocument };
   } catch (error) {
     return asMosError(error);
   }

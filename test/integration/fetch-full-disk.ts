@@ -32,7 +32,7 @@ async function attempt(onBytes: (done: number) => void): Promise<Attempt> {
   } catch (thrown) {
     error = thrown;
   }
-  const { code, message } = asMosError(error);
+  const { code, message } = error === undefined ? { code: "updated", message: "" } : asMosError(error);
   const store = join(state, "oci");
   const partials = readdirSync(store).filter((name) => name.startsWith(".partial-"));
   return {
