@@ -66,6 +66,18 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   await syncDirectory(dirname(path));
 }
 
+/** Removes a file, durably. One that is not there is no error. */
+export async function removeFile(path: string): Promise<void> {
+  await rm(path, { force: true });
+  await syncDirectory(dirname(path));
+}
+
+/** Gives a file another name in its directory, durably. */
+export async function moveFile(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await syncDirectory(dirname(to));
+}
+
 /**
  * Creates a directory of files, for its owner only, whole and durable or not at all.
  * @throws the system's error, ENOTEMPTY or EEXIST when it does exist
