@@ -3,6 +3,7 @@
 // runs the new generation, or the one before (trial.ts).
 import { MosError } from "../errors/mos-error.ts";
 import { failureOf } from "../generation/failures.ts";
+import { compareManifests } from "../generation/manifest-diff.ts";
 import { lockPath, storePath } from "../generation/places.ts";
 import { defaultGate } from "../manifest/health-schema.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
@@ -53,7 +54,8 @@ interface Prepared {
   readonly isSame: boolean;
 }
 
-async function prepare(
+/** @throws MosError of every check that needs the manifest alone */
+export async function prepare(
   context: AgentContext,
   source: FetchSource,
   options: UpdateOptions,
@@ -151,11 +153,5 @@ async function unwellAndUnchanged(
 ): Promise<string[]> {
   if (running === undefined) return [];
   const unwell = new Set((await unwellServices(context)).map(({ service }) => service));
-  const before = new Map(
-    running.manifest.targets.map((target) => [target.service_name, JSON.stringify(target)]),
-  );
-  return merged.targets
-    .filter((target) => before.get(target.service_name) === JSON.stringify(target))
-    .map(({ service_name }) => service_name)
-    .filter((service) => unwell.has(service));
+  return compareManifests(running.manifest, merged).kept.filter((service) => unwell.has(service));
 }

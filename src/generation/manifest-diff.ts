@@ -62,6 +62,7 @@ function targetFields(target: Target): Fields {
     ports: listText(network.ports.map(({ host, container }) => `${host}→${container}`)),
     storage: listText(target.storage.map(({ label, dest }) => `${label} at ${dest}`)),
     secrets: listText(target.secrets.map(secretText)),
+    health: target.health === undefined ? undefined : JSON.stringify(target.health),
   };
 }
 
