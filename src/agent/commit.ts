@@ -1,10 +1,10 @@
 // Committing: a generation becomes the one that runs, at this and every later boot.
-import { rm } from "node:fs/promises";
 import { MosError } from "../errors/mos-error.ts";
 import { addGeneration, makeCurrent, pointedGeneration } from "../generation/generations.ts";
 import { generationPath, pointerPath } from "../generation/places.ts";
 import { writeTrustRecord } from "../generation/trust-records.ts";
 import type { Places } from "../services/unit-names.ts";
+import { removeFile, removeWhole } from "../system/atomic-file.ts";
 import type { Candidate } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
 
@@ -31,7 +31,7 @@ export async function commit(
   } catch (error) {
     // Nothing but a whole update leaves a generation behind.
     const current = await pointedGeneration(places, "current").catch(() => undefined);
-    if (current !== number) await rm(generationPath(places, number), { recursive: true, force: true });
+    if (current !== number) await removeWhole(generationPath(places, number));
     throw error;
   }
   return number;
@@ -39,7 +39,7 @@ export async function commit(
 
 /** Points `current` at a generation, also when it is bent. */
 export async function moveCurrent(places: Places, number: number): Promise<void> {
-  if (await isBent(places)) await rm(pointerPath(places, "current"));
+  if (await isBent(places)) await removeFile(pointerPath(places, "current"));
   await makeCurrent(places, number);
 }
 
