@@ -6,6 +6,7 @@ import { systemCode } from "../errors/mos-error.ts";
 import { isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.ts";
 import type { RenderedUnit } from "../services/model.ts";
 import { type Places, targetUnit } from "../services/unit-names.ts";
+import { fault } from "../system/fault.ts";
 import { escapePath } from "../systemd/escape.ts";
 import { daemonReload, showUnits, startUnits, startUnitsNoBlock, stopUnits } from "../systemd/manager.ts";
 import type { AgentContext } from "./context.ts";
@@ -90,12 +91,17 @@ export async function applyUnits(
   }
   mkdirSync(dirname(markerPath(context.places)), { recursive: true });
   writeFileSync(markerPath(context.places), "");
+  await fault("apply.stop");
   await stopUnits(plan.stop);
+  await fault("apply.write");
   writeFiles(context, plan.write, plan.remove);
+  await fault("apply.reload");
   await daemonReload();
+  await fault("apply.start");
   const start = [targetUnit, ...wanted];
   await (mode === "boot" ? startUnitsNoBlock(start) : startUnits(start));
   rmSync(markerPath(context.places), { force: true });
+  await fault("apply.end");
   return {
     changed: true,
     restarted: plan.affectedServices,

@@ -4,6 +4,7 @@ import { asMosError, type MosError } from "../errors/mos-error.ts";
 import { ensureIdMaps } from "../generation/idmaps.ts";
 import { lockPath } from "../generation/places.ts";
 import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { applyUnits } from "./apply-units.ts";
 import type { AgentContext } from "./context.ts";
@@ -40,10 +41,12 @@ export async function boot(
   };
   try {
     return await withLock(lockPath(context.places), "boot", async () => {
+      await fault("boot.load");
       const current = await loadCurrent(context);
       mark();
       if (current === undefined) return { outcome: { kind: "no-generation" }, timings: timings() };
       const { manifest, number, trust } = current;
+      await fault("boot.remember");
       await remember(trust, current.current.records, manifest.release?.epoch ?? 0);
       const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
       const secrets = await bringSecrets(context, { manifest, images: current.images, idmaps });
@@ -54,8 +57,10 @@ export async function boot(
       const input = { generation: number, manifest, images, idmaps, credentials, places: context.places };
       const units = renderUnits(input);
       mark();
+      await fault("boot.apply");
       const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed: [] }, "boot");
       await sweepSecrets(context, credentials);
+      await fault("boot.end");
       mark();
       const kind = applied.changed ? "applied" : "unchanged";
       return { outcome: { kind, generation: number, problems }, timings: timings() };

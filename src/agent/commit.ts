@@ -5,6 +5,7 @@ import { generationPath, pointerPath } from "../generation/places.ts";
 import { writeTrustRecord } from "../generation/trust-records.ts";
 import type { Places } from "../services/unit-names.ts";
 import { removeFile, removeWhole } from "../system/atomic-file.ts";
+import { fault } from "../system/fault.ts";
 import type { Candidate } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
 
@@ -19,7 +20,9 @@ export async function commit(
 ): Promise<number> {
   const { places } = context;
   const trustRecords = current.records.length + (record === undefined ? 0 : 1);
+  await fault("commit.record");
   if (record !== undefined) await writeTrustRecord(places, trustRecords, record);
+  await fault("commit.generation");
   const number = await addGeneration(places, parts, {
     version: 1,
     reference,
@@ -27,6 +30,7 @@ export async function commit(
     trustRecords,
   });
   try {
+    await fault("commit.current");
     await moveCurrent(places, number);
   } catch (error) {
     // Nothing but a whole update leaves a generation behind.
@@ -34,6 +38,7 @@ export async function commit(
     if (current !== number) await removeWhole(generationPath(places, number));
     throw error;
   }
+  await fault("commit.end");
   return number;
 }
 

@@ -5,6 +5,7 @@ import { listGenerations, pointedGeneration, readGeneration } from "../generatio
 import { lockPath, storePath } from "../generation/places.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { recordsOnDisk } from "./candidate.ts";
 import { moveCurrent } from "./commit.ts";
@@ -54,6 +55,7 @@ export async function rollback(
     const number = await chooseGeneration(context, wanted);
 
     progress({ kind: "step", step: "verify" });
+    await fault("rollback.verify");
     const generation = await readGeneration(places, number);
     const trust = running?.trust ?? (await loadTrust(context));
     const current = running?.current ?? currentRoot(trust, await recordsOnDisk(context));
@@ -70,14 +72,18 @@ export async function rollback(
     }
 
     progress({ kind: "step", step: "stage" });
+    await fault("rollback.stage");
     const staged = await stage(context, await Layout.open(storePath(places)), manifest, new Set());
 
     progress({ kind: "step", step: "commit" });
+    await fault("rollback.commit");
     const from = await pointedGeneration(places, "current").catch(() => undefined);
     await moveCurrent(places, number);
 
     progress({ kind: "step", step: "activate" });
+    await fault("rollback.activate");
     const applied = await staged.activate(number);
+    await fault("rollback.end");
     return {
       outcome: from === number && !applied.changed ? "unchanged" : "rolled-back",
       generation: number,

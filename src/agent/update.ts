@@ -6,6 +6,7 @@ import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
 import { openRepositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import type { Applied } from "./apply-units.ts";
 import { type Candidate, judge } from "./candidate.ts";
@@ -48,14 +49,17 @@ export async function update(
     const running = await loadRunning(context);
 
     progress({ kind: "step", step: "fetch manifest" });
+    await fault("update.fetch-manifest");
     const candidates = await fetchCandidates(source.install, source.reference);
 
     progress({ kind: "step", step: "verify" });
+    await fault("update.verify");
     const trust = running?.trust ?? (await loadTrust(context));
     const accepted = await judge(context, trust, { candidates, running, ...options });
     refusePartial(accepted);
 
     progress({ kind: "step", step: "preflight" });
+    await fault("update.preflight");
     const store = await Layout.create(storePath(context.places));
     const layers = await fetchDocuments(store, source.images, accepted.manifest);
     const damaged = await dropDamagedLayers(store, layers, running, context.places);
@@ -63,20 +67,26 @@ export async function update(
     await checkSpace(context, missing);
 
     progress({ kind: "step", step: "fetch images" });
+    await fault("update.fetch-images");
     const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
 
     progress({ kind: "step", step: "stage" });
+    await fault("update.stage");
     const staged = await stage(context, store, accepted.manifest, damaged);
 
     progress({ kind: "step", step: "commit" });
+    await fault("update.commit");
     const isSame = running !== undefined && running.digest === digestOf(accepted.parts.manifest);
     const number = isSame ? running.number : await commit(context, accepted, reference);
     const { current, record, manifest } = accepted;
     const records = record === undefined ? current.records : [...current.records, record];
+    await fault("update.remember");
     await remember(trust, records, manifest.release?.epoch ?? 0);
 
     progress({ kind: "step", step: "activate" });
+    await fault("update.activate");
     const applied = await staged.activate(number);
+    await fault("update.end");
     return {
       outcome: outcomeOf(isSame, applied, fetchedBytes),
       generation: number,
