@@ -1,0 +1,119 @@
+// A device in memory, which can be switched off at any moment: what it must be like when it is on again.
+import { createHash } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { boot } from "../../src/agent/boot.ts";
+import type { AgentContext } from "../../src/agent/context.ts";
+import { history } from "../../src/agent/history.ts";
+import { loadCurrent } from "../../src/agent/load.ts";
+import { listGenerations, pointedGeneration, readGeneration } from "../../src/generation/generations.ts";
+import { readIdMaps } from "../../src/generation/idmaps.ts";
+import { storePath } from "../../src/generation/places.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import { Layout } from "../../src/oci/layout.ts";
+import type { IdMaps } from "../../src/services/idmap.ts";
+import { contextIn } from "../integration/device-fixture.ts";
+import { powerOn } from "./programs.ts";
+
+/** A device with this anchor and nothing else, in a directory that must not be there yet. */
+export function newDevice(root: string, caPem: string): AgentContext {
+  mkdirSync(join(root, "state"), { recursive: true });
+  writeFileSync(join(root, "ca.pem"), caPem);
+  return contextIn(root);
+}
+
+/** The power comes back: nothing of /run is there. */
+export function switchOn({ places, unitDirectory, quadletDirectory }: AgentContext): void {
+  for (const path of [places.run, unitDirectory, quadletDirectory]) {
+    rmSync(path, { recursive: true, force: true });
+  }
+  powerOn();
+}
+
+/** What may be current after a cut. */
+export interface Expected {
+  /** Digests of install.json; undefined for "nothing was applied yet". */
+  readonly current: readonly (Digest | undefined)[];
+  /** Ranges that are given away for ever. */
+  readonly idmaps: IdMaps;
+}
+
+function demand(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Error(what);
+}
+
+/**
+ * Names that the state may have. What is not one that runs is garbage, and must be known as such: partial and
+ * temporary files and directories, by their names.
+ */
+const known = [
+  /^(oci|oci\/blobs|oci\/blobs\/sha256|generations|trust)$/,
+  /^oci\/(index\.json|oci-layout|\.lock)$/,
+  /^oci\/blobs\/sha256\/[0-9a-f]{64}$/,
+  /^oci\/\.partial-[0-9a-f]{64}$/,
+  /^(generations|trust)\/[1-9][0-9]*(\/[a-z0-9.-]+)?$/,
+  /^(generations|trust)\/\.[1-9][0-9]*\.tmp(\/[a-z0-9.-]+)?$/,
+  /^(current|previous|idmaps\.json|epoch\.json|journal\.json|failed\.json)$/,
+  /^(oci\/)?\.[a-z.-]+\.[0-9a-f]{12}\.tmp$/,
+];
+
+function checkNames({ places }: AgentContext): void {
+  const walk = (below: string): void => {
+    for (const entry of readdirSync(join(places.state, below), { withFileTypes: true })) {
+      const name = join(below, entry.name);
+      demand(
+        known.some((pattern) => pattern.test(name)),
+        `nobody knows what ${name} is`,
+      );
+      if (entry.isDirectory()) walk(name);
+    }
+  };
+  walk("");
+}
+
+async function checkCurrent(context: AgentContext): Promise<Digest | undefined> {
+  const loaded = await loadCurrent(context);
+  if (loaded === undefined) return undefined;
+  const [problem] = loaded.problems;
+  demand(problem === undefined, `${problem?.service}: ${problem?.error.message}`);
+  const store = await Layout.open(storePath(context.places));
+  const digests = loaded.images.flatMap(({ target, digests }) => [target.digest, ...digests]);
+  for (const digest of digests) {
+    const actual = createHash("sha256")
+      .update(readFileSync(store.blobPath(digest)))
+      .digest("hex");
+    demand(digest === `sha256:${actual}`, `the blob ${digest} has the digest ${actual}`);
+  }
+  return loaded.digest;
+}
+
+async function checkRest(context: AgentContext, { idmaps }: Expected): Promise<void> {
+  const { places } = context;
+  const previous = await pointedGeneration(places, "previous");
+  const generations = await listGenerations(places);
+  demand(previous === undefined || generations.includes(previous), "the generation before is not there");
+  for (const number of generations) await readGeneration(places, number);
+  await history(context);
+  const ids = await readIdMaps(places);
+  for (const [group, id] of idmaps) demand(ids.get(group) === id, `the uid range of ${group} is another`);
+  checkNames(context);
+}
+
+/**
+ * Boots the device twice and looks at everything. @returns what is current
+ * @throws Error saying what is not as it has to be
+ */
+export async function bootAndCheck(context: AgentContext, expected: Expected): Promise<Digest | undefined> {
+  switchOn(context);
+  const { outcome } = await boot(context);
+  if (outcome.kind === "refused") throw outcome.error;
+  const current = await checkCurrent(context);
+  demand(
+    expected.current.includes(current),
+    `${current ?? "nothing"} is current, not ${expected.current.map((one) => one ?? "nothing").join(" or ")}`,
+  );
+  await checkRest(context, expected);
+  const { outcome: again } = await boot(context);
+  demand(again.kind === "unchanged" || again.kind === "no-generation", `booted again: ${again.kind}`);
+  return current;
+}
