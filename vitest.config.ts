@@ -20,6 +20,7 @@ export default defineConfig({
         test: {
           name: "crash",
           include: ["test/crash/**/*.test.ts"],
+          setupFiles: ["test/crash/setup.ts"],
           testTimeout: 600_000,
           hookTimeout: 120_000,
         },

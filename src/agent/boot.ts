@@ -47,7 +47,7 @@ export async function boot(
       if (current === undefined) return { outcome: { kind: "no-generation" }, timings: timings() };
       const { manifest, number, trust } = current;
       await fault("boot.remember");
-      await remember(trust, current.current.records, manifest.release?.epoch ?? 0);
+      await remember(context, trust, current.current.records, manifest.release?.epoch ?? 0);
       const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
       const secrets = await bringSecrets(context, { manifest, images: current.images, idmaps });
       const refused = new Set(secrets.problems.map(({ service }) => service));

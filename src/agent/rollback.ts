@@ -3,6 +3,7 @@
 import { MosError } from "../errors/mos-error.ts";
 import { listGenerations, pointedGeneration, readGeneration } from "../generation/generations.ts";
 import { lockPath, storePath } from "../generation/places.ts";
+import { settle } from "../generation/settle.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
 import { fault } from "../system/fault.ts";
@@ -51,6 +52,7 @@ export async function rollback(
 ): Promise<RollbackResult> {
   const { places } = context;
   return await withLock(lockPath(places), "rollback", async () => {
+    await settle(places);
     const running = await loadRunning(context);
     const number = await chooseGeneration(context, wanted);
 

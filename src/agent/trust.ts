@@ -2,6 +2,7 @@
 // handovers and revocations it has accepted since, its product, and what its TPM or a file remembers.
 import { MosError } from "../errors/mos-error.ts";
 import type { Generation } from "../generation/generations.ts";
+import { settle } from "../generation/settle.ts";
 import { readTrustRecords } from "../generation/trust-records.ts";
 import { parseInstallManifest } from "../manifest/install-json.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
@@ -87,12 +88,16 @@ export function currentRoot(trust: DeviceTrust, records: readonly TrustRecord[])
  * @param records that are in effect with the generation
  */
 export async function remember(
+  { places }: AgentContext,
   { memory, floor, remembered }: DeviceTrust,
   records: readonly TrustRecord[],
   epoch: number,
 ): Promise<void> {
   const last = records.at(-1);
-  if (last !== undefined && !isRemembered(remembered, records)) await memory.extendRecord(last.manifest);
+  const isNew = last !== undefined && !isRemembered(remembered, records);
+  // The memory cannot forget: that this generation runs has to outlive a power cut before it learns of it.
+  if (isNew || epoch > floor.epoch) await settle(places);
+  if (isNew) await memory.extendRecord(last.manifest);
   if (epoch > floor.epoch) await memory.raiseEpoch(epoch);
 }
 

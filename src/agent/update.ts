@@ -2,6 +2,7 @@
 // nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
 import { MosError } from "../errors/mos-error.ts";
 import { lockPath, storePath } from "../generation/places.ts";
+import { settle } from "../generation/settle.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
 import { openRepositories } from "../oci/open.ts";
@@ -46,6 +47,7 @@ export async function update(
 ): Promise<UpdateResult> {
   const source = openRepositories(parseReference(reference));
   return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
+    await settle(context.places);
     const running = await loadRunning(context);
 
     progress({ kind: "step", step: "fetch manifest" });
@@ -81,7 +83,7 @@ export async function update(
     const { current, record, manifest } = accepted;
     const records = record === undefined ? current.records : [...current.records, record];
     await fault("update.remember");
-    await remember(trust, records, manifest.release?.epoch ?? 0);
+    await remember(context, trust, records, manifest.release?.epoch ?? 0);
 
     progress({ kind: "step", step: "activate" });
     await fault("update.activate");

@@ -96,6 +96,14 @@ function withChanges(names: Names, applied: Iterable<readonly NameChange[]>): Na
   return result;
 }
 
+/** The directories as programs see them after all of the operations. */
+export function liveNames({ names, operations }: Recording): Names {
+  return withChanges(
+    names,
+    operations.flatMap((operation) => (operation.kind === "names" ? [operation.changes] : [])),
+  );
+}
+
 type FileOperation = Extract<Operation, { readonly kind: "write" | "truncate" | "chmod" }>;
 
 /** The operations so far, and what of them is certain. */

@@ -1,6 +1,6 @@
 // Stands between mos and src/system/durable.ts: sees every change to the disk before and after it is made, and can
-// make it fail. A test file puts it there:
-//   vi.mock("../../src/system/durable.ts", async (original) => probed(await original()));
+// make it fail. setup.ts puts it there.
+import { stat } from "node:fs/promises";
 import type * as durable from "../../src/system/durable.ts";
 import type { StateFile } from "../../src/system/durable.ts";
 
@@ -72,7 +72,7 @@ export function probed(real: Durable): Durable {
     changeOwner: (path, uid, gid) =>
       through({ kind: "chown-directory", path }, () => real.changeOwner(path, uid, gid)),
     // On memory, where these tests run, an fsync has nothing to do; that it was asked for is what counts.
-    syncDirectory: (path) => through({ kind: "sync-directory", path }, async () => undefined),
+    syncDirectory: (path) => through({ kind: "sync-directory", path }, async () => void (await stat(path))),
   };
 }
 

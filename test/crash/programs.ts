@@ -1,6 +1,5 @@
 // Stands for the programs of the running system that an update asks: a systemd that starts whatever it is told to, a
-// device mapper without a bad block. A test file puts it in the place of src/system/process.ts:
-//   vi.mock("../../src/system/process.ts", async (original) => withPrograms(await original()));
+// device mapper without a bad block. setup.ts puts it in the place of src/system/process.ts.
 // What else is run (mksquashfs, veritysetup for the images of the test) is run.
 import type * as processes from "../../src/system/process.ts";
 

@@ -1,19 +1,25 @@
 // Records what a piece of work changes below a directory, as operations of disk.ts.
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join, relative } from "node:path";
-import type { Node, Operation, Recording } from "./disk.ts";
+import { liveNames, type Node, type Operation, type Recording } from "./disk.ts";
 import { type Change, withProbe } from "./probe.ts";
 
 /** The directory tree as it is while the recording goes on: what a path stands for at each moment. */
 class LiveTree {
-  readonly nodes = new Map<number, Node>();
-  readonly directories = new Map<number, Map<string, number>>();
+  readonly nodes: Map<number, Node>;
+  readonly directories: Map<number, Map<string, number>>;
   readonly root: number;
   readonly path: string;
 
-  constructor(path: string) {
+  constructor(path: string, begun?: Recording) {
     this.path = path;
-    this.root = this.read(path);
+    this.nodes = new Map(begun?.nodes);
+    this.directories = new Map();
+    const names = begun === undefined ? undefined : liveNames(begun);
+    for (const [node, { kind }] of this.nodes) {
+      if (kind === "directory") this.directories.set(node, new Map(names?.get(node)));
+    }
+    this.root = begun?.root ?? this.read(path);
   }
 
   add(node: Node): number {
@@ -61,16 +67,18 @@ class LiveTree {
 }
 
 class Recorder {
-  readonly operations: Operation[] = [];
+  readonly operations: Operation[];
   private readonly tree: LiveTree;
   private readonly initial: Recording["names"];
   private readonly open = new Map<number, number>();
   /** How many operations there were when a sync began. */
   private readonly begun = new WeakMap<Change, number>();
 
-  constructor(path: string) {
-    this.tree = new LiveTree(path);
-    this.initial = new Map([...this.tree.directories].map(([node, names]) => [node, new Map(names)]));
+  constructor(path: string, begun?: Recording) {
+    this.tree = new LiveTree(path, begun);
+    this.operations = [...(begun?.operations ?? [])];
+    this.initial =
+      begun?.names ?? new Map([...this.tree.directories].map(([node, names]) => [node, new Map(names)]));
   }
 
   recording(): Recording {
@@ -165,16 +173,17 @@ class Recorder {
 
 /**
  * @param path of the directory below which changes are recorded
- * @returns what `work` returned, and the recording, which is whole also when `work` throws by and by
+ * @param begun a recording that is continued: the directory is as a process left it that was killed then
  */
-export async function record<T>(
+export async function record(
   path: string,
-  work: () => Promise<T>,
-): Promise<{ readonly result: T; readonly recording: Recording }> {
-  const recorder = new Recorder(path);
-  const result = await withProbe(
+  work: () => Promise<unknown>,
+  begun?: Recording,
+): Promise<Recording> {
+  const recorder = new Recorder(path, begun);
+  await withProbe(
     { before: (change) => recorder.before(change), after: (change) => recorder.after(change) },
     work,
   );
-  return { result, recording: recorder.recording() };
+  return recorder.recording();
 }
