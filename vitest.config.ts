@@ -21,6 +21,7 @@ export default defineConfig({
           name: "crash",
           include: ["test/crash/**/*.test.ts"],
           setupFiles: ["test/crash/setup.ts"],
+          maxWorkers: 2,
           testTimeout: 600_000,
           hookTimeout: 120_000,
         },

@@ -9,6 +9,7 @@ import type { IdMaps } from "../../src/services/idmap.ts";
 import { bootAndCheck, type Expected, newDevice, switchOn } from "./device.ts";
 import { cutPoints, type Operation, type Outcome, outcomeOf, type Recording } from "./disk.ts";
 import { fingerprint, materialise, outcomesAt, randomFrom } from "./outcomes.ts";
+import { onMachine } from "./programs.ts";
 import { record } from "./record.ts";
 
 export interface Scenario {
@@ -78,14 +79,13 @@ class Exploration {
     let count = -1;
     for (const cut of cutPoints(recording)) {
       if (!isWanted(++count)) continue;
-      let variant = 0;
-      for (const outcome of outcomesAt(recording, cut, this.random)) {
-        const isDone = count === operations.length;
-        const name = `${how}cut-${count}-${variant}`;
-        const before = `seed ${this.bench.seed}, ${how}power cut after operation ${count} of ${operations.length} (${describe(operations[count - 1])}), variant ${variant}`;
-        await this.tryOne(recording, outcome, { name, before, isDone, isFirst: variant === 0 });
-        variant++;
-      }
+      const isDone = count === operations.length;
+      const before = `seed ${this.bench.seed}, ${how}power cut after operation ${count} of ${operations.length} (${describe(operations[count - 1])})`;
+      const tries = [...outcomesAt(recording, cut, this.random)].map((outcome, variant) => {
+        const about = { name: `${how}cut-${count}-${variant}`, before: `${before}, variant ${variant}` };
+        return this.tryOne(recording, outcome, { ...about, isDone, isFirst: variant === 0 });
+      });
+      await Promise.all(tries);
     }
   }
 
@@ -97,12 +97,13 @@ class Exploration {
     const print = `${isDone} ${fingerprint(recording, outcome)}`;
     if (this.seen.has(print)) return;
     this.seen.add(print);
-    const device = this.put(recording, outcome, name);
     const { scenario } = this;
     const current = isDone ? [scenario.after] : [scenario.before, scenario.after];
     const isRepeated = isFirst || this.random() < 1 / repeatOneIn;
     try {
-      const runs = await survive(device, scenario, { current, idmaps: this.idmaps }, isRepeated);
+      const device = this.put(recording, outcome, name);
+      const expected = { current, idmaps: this.idmaps };
+      const runs = await onMachine(() => survive(device, scenario, expected, isRepeated));
       this.counts[runs === scenario.after ? "new" : "old"]++;
     } catch (error) {
       const what = error instanceof Error ? error.message : error;
@@ -114,6 +115,10 @@ class Exploration {
 
 /** @throws Error naming the operation after which the power went, and what was not as it has to be */
 export async function explore(bench: Bench, scenario: Scenario): Promise<Explored> {
+  return await onMachine(() => exploreHere(bench, scenario));
+}
+
+async function exploreHere(bench: Bench, scenario: Scenario): Promise<Explored> {
   const place = mkdtempSync(join(bench.directory, "device-"));
   const device = newDevice(join(place, "original"), bench.caPem);
   switchOn(device);
@@ -175,10 +180,10 @@ async function survive(
   expected: Expected,
   isRepeated: boolean,
 ): Promise<Digest | undefined> {
-  const runs = await bootAndCheck(device, expected);
+  const runs = await bootAndCheck(device, expected, isRepeated);
   if (!isRepeated) return runs;
   await work(device);
-  await bootAndCheck(device, { ...expected, current: [after] });
+  await bootAndCheck(device, { ...expected, current: [after] }, true);
   return runs;
 }
 

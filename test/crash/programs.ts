@@ -1,19 +1,32 @@
 // Stands for the programs of the running system that an update asks: a systemd that starts whatever it is told to, a
 // device mapper without a bad block. setup.ts puts it in the place of src/system/process.ts.
 // What else is run (mksquashfs, veritysetup for the images of the test) is run.
+import { AsyncLocalStorage } from "node:async_hooks";
 import type * as processes from "../../src/system/process.ts";
 
 type Processes = typeof processes;
 
-let active = new Set<string>();
+/** The active units of the machine that work is done on; several machines are at work at a time. */
+const machines = new AsyncLocalStorage<Set<string>>();
+
+function activeUnits(): Set<string> {
+  const active = machines.getStore();
+  if (active === undefined) throw new Error("systemd was asked, and no machine is on");
+  return active;
+}
+
+/** Does work on a machine of its own. */
+export async function onMachine<T>(work: () => Promise<T>): Promise<T> {
+  return await machines.run(new Set(), work);
+}
 
 /** The machine starts again: nothing runs. */
 export function powerOn(): void {
-  active = new Set();
+  activeUnits().clear();
 }
 
 function propertyOf(property: string, unit: string): string {
-  const isActive = active.has(unit);
+  const isActive = activeUnits().has(unit);
   const values: Readonly<Record<string, string>> = {
     Id: unit,
     LoadState: "loaded",
@@ -29,6 +42,7 @@ function propertyOf(property: string, unit: string): string {
 }
 
 function systemctl(args: readonly string[]): string {
+  const active = activeUnits();
   const separator = args.indexOf("--");
   const units = separator < 0 ? [] : args.slice(separator + 1);
   const [verb] = args;
