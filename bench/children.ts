@@ -1,8 +1,8 @@
 // What the benchmarks run in processes of their own, bundled as the executable is: `fetch` and `boot`.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { loadActive } from "../src/agent/active.ts";
 import { type AgentContext, deviceContext } from "../src/agent/context.ts";
-import { loadCurrent } from "../src/agent/load.ts";
 import { ensureIdMaps } from "../src/generation/idmaps.ts";
 import { Layout } from "../src/oci/layout.ts";
 import { parseManifest } from "../src/oci/model.ts";
@@ -35,9 +35,10 @@ async function boot(root: string): Promise<void> {
       policies: [],
       builtIn: { ...builtInPolicy, anchors: [`file:${join(root, "ca.pem")}`] },
     },
+    systemd: deviceContext().systemd,
     buildTime: new Date(0),
   };
-  const current = await loadCurrent(context);
+  const { loaded: current } = await loadActive(context);
   if (current === undefined || current.problems.length > 0)
     throw new Error("the staged generation does not verify");
   const verified = performance.now();

@@ -116,7 +116,7 @@ async function stageDevice(bench: Bench, count: number): Promise<string> {
   });
   await cp(join(keys, "bench/manifest-ca/cert.pem"), join(root, "ca.pem"));
   const candidates = await fetchCandidates(opened.install, "1");
-  const parts = { manifest: candidates.manifest, signatures: [...allPairs(candidates)] };
+  const parts = { manifest: candidates.manifest, signatures: [...allPairs(candidates)], bases: [] };
   const places = { state: join(root, "state"), run: join(root, "run") };
   const number = await addGeneration(places, parts, {
     version: 1,

@@ -1,19 +1,7 @@
 // What the secure lane's guest boots from: a root file system of EROFS with a dm-verity tree on a disk that is never
 // written, and beside it kernel and initrd for a UKI. Keys come later, with each test: nothing here is signed.
 import { createHash } from "node:crypto";
-import {
-  chmod,
-  cp,
-  mkdir,
-  mkdtemp,
-  open,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, open, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { guestControlFiles, guestControlLink } from "../src/machine/guest-control.ts";
@@ -22,7 +10,6 @@ import { run } from "../src/system/process.ts";
 import { cached } from "./cache.ts";
 import { secureGuestBase, toolsRoot } from "./roots.ts";
 import { logged, step } from "./say.ts";
-import { checkout } from "./stamp.ts";
 
 export interface SecureImage {
   readonly toolsRoot: string;
@@ -151,24 +138,19 @@ chroot "$work/tools" mkfs.erofs -zlz4 -T0 --quiet /machine/out/root.erofs /machi
 export async function secureImage(packageFile: string): Promise<SecureImage> {
   const tools = await toolsRoot();
   const base = await secureGuestBase();
-  const hooks = join(checkout, "initrd-hooks/dracut/60mos");
-  const hookFiles = await Promise.all(
-    (await readdir(hooks)).sort().map((name) => readFile(join(hooks, name))),
-  );
   const packageDigest = createHash("sha256")
     .update(await readFile(packageFile))
     .digest("hex");
   const inputs = [
     recipe,
     ...[base, tools, packageDigest, assemble, JSON.stringify(files), JSON.stringify(links)],
-    ...hookFiles,
   ];
   const directory = await cached("secure", inputs, (path) =>
     step("making the secure guest's root, with the package installed", async () => {
       const ours = await mkdtemp(join(tmpdir(), "mos-guest-files-"));
       try {
         await chmod(ours, 0o755);
-        await stage(ours, hooks);
+        await stage(ours);
         await logged("unshare", [
           ...["--mount", "--propagation", "private", "bash", "-euo", "pipefail", "-c", assemble, "assemble"],
           ...[base, ours, packageFile, tools, path],
@@ -235,7 +217,7 @@ async function truncate(path: string, size: number, unit: number): Promise<void>
   await handle.truncate(size * unit);
 }
 
-async function stage(root: string, hooks: string): Promise<void> {
+async function stage(root: string): Promise<void> {
   for (const { path, content, mode } of files) {
     await mkdir(dirname(join(root, path)), { recursive: true });
     await writeFile(join(root, path), content, { mode });
@@ -244,5 +226,4 @@ async function stage(root: string, hooks: string): Promise<void> {
     await mkdir(dirname(join(root, path)), { recursive: true });
     await symlink(target, join(root, path));
   }
-  await cp(hooks, join(root, "usr/lib/dracut/modules.d/60mos"), { recursive: true });
 }

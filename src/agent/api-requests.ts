@@ -6,6 +6,7 @@ const referenceSchema = z.string().min(1).max(4096);
 export const updateRequestSchema = z.strictObject({
   reference: referenceSchema,
   allowOlder: z.boolean().default(false),
+  retry: z.boolean().default(false),
 });
 
 export const rollbackRequestSchema = z.strictObject({

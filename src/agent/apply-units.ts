@@ -8,7 +8,6 @@ import type { RenderedUnit } from "../services/model.ts";
 import { type Places, targetUnit } from "../services/unit-names.ts";
 import { fault } from "../system/fault.ts";
 import { escapePath } from "../systemd/escape.ts";
-import { daemonReload, showUnits, startUnits, startUnitsNoBlock, stopUnits } from "../systemd/manager.ts";
 import type { AgentContext } from "./context.ts";
 
 export interface Applied {
@@ -85,21 +84,21 @@ export async function applyUnits(
 ): Promise<Applied> {
   const plan = planActivation(readLive(context), units, context.places, disturbed);
   if (isEmptyPlan(plan) && !isPending(context)) {
-    const down = mode === "wait" ? await inactiveUnits(wanted) : [];
-    await startUnits(down);
+    const down = mode === "wait" ? await inactiveUnits(context, wanted) : [];
+    await context.systemd.startUnits(down);
     return { changed: down.length > 0, restarted: [], written: 0, removed: 0 };
   }
   mkdirSync(dirname(markerPath(context.places)), { recursive: true });
   writeFileSync(markerPath(context.places), "");
   await fault("apply.stop");
-  await stopUnits(plan.stop);
+  await context.systemd.stopUnits(units.length === 0 ? [targetUnit, ...plan.stop] : plan.stop);
   await fault("apply.write");
   writeFiles(context, plan.write, plan.remove);
   await fault("apply.reload");
-  await daemonReload();
+  await context.systemd.daemonReload();
   await fault("apply.start");
-  const start = [targetUnit, ...wanted];
-  await (mode === "boot" ? startUnitsNoBlock(start) : startUnits(start));
+  const start = units.length === 0 ? [] : [targetUnit, ...wanted];
+  await (mode === "boot" ? context.systemd.startUnitsNoBlock(start) : context.systemd.startUnits(start));
   rmSync(markerPath(context.places), { force: true });
   await fault("apply.end");
   return {
@@ -111,8 +110,8 @@ export async function applyUnits(
 }
 
 /** Those units that are not up. A person who asks for a manifest wants all of it to run. */
-async function inactiveUnits(units: readonly string[]): Promise<string[]> {
-  const shown = await showUnits(units, ["Id", "ActiveState"]);
+async function inactiveUnits({ systemd }: AgentContext, units: readonly string[]): Promise<string[]> {
+  const shown = await systemd.showUnits(units, ["Id", "ActiveState"]);
   return shown.flatMap((unit) => (unit["ActiveState"] === "active" ? [] : [unit["Id"] ?? ""]));
 }
 

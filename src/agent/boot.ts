@@ -1,23 +1,32 @@
 // The service stage of a boot (DESIGN section 4): verify the current generation and bring its units up, from
 // what is on disk, with no network. Where the live units are already those of the generation nothing happens.
 import { asMosError, type MosError } from "../errors/mos-error.ts";
-import { ensureIdMaps } from "../generation/idmaps.ts";
 import { lockPath } from "../generation/places.ts";
-import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
+import type { Transaction } from "../generation/transaction.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
-import { applyUnits } from "./apply-units.ts";
+import { type Active, loadActive } from "./active.ts";
+import { type BroughtUp, bringDown, bringUp } from "./bring-up.ts";
 import type { AgentContext } from "./context.ts";
-import { loadCurrent, type TargetProblem } from "./load.ts";
-import { bringSecrets, sweepSecrets } from "./secrets.ts";
+import type { TargetProblem } from "./load.ts";
+import { abandonTrial, endRevert, resume } from "./trial.ts";
 import { remember } from "./trust.ts";
+
+interface Running {
+  readonly generation: number;
+  readonly problems: readonly TargetProblem[];
+  /** What was found damaged, and is done without. */
+  readonly damage: readonly MosError[];
+  /** The generation is on trial: somebody has to watch it. */
+  readonly trial: Transaction | undefined;
+}
 
 /** How the stage ended. */
 export type BootOutcome =
   /** Units were written and their start was asked for. */
-  | { readonly kind: "applied"; readonly generation: number; readonly problems: readonly TargetProblem[] }
+  | ({ readonly kind: "applied" } & Running)
   /** The live units were already those of the generation. */
-  | { readonly kind: "unchanged"; readonly generation: number; readonly problems: readonly TargetProblem[] }
+  | ({ readonly kind: "unchanged" } & Running)
   /** No manifest has been applied on this device yet. */
   | { readonly kind: "no-generation" }
   /** A check failed: nothing of the generation was started. */
@@ -28,6 +37,55 @@ export interface BootTimings {
   readonly verify: number;
   readonly render: number;
   readonly apply: number;
+}
+
+/** What a boot is about to bring up. */
+interface Choice extends Active {
+  readonly trial: Transaction | undefined;
+  /** Given up, and over once what ran before is up. */
+  readonly reverting: Transaction | undefined;
+}
+
+async function choose(context: AgentContext): Promise<Choice> {
+  const resumed = await resume(context);
+  try {
+    return { ...(await loadActive(context)), ...resumed };
+  } catch (error) {
+    if (resumed.trial === undefined) throw error;
+    const reverting = await abandonTrial(context, resumed.trial, error);
+    return { ...(await loadActive(context)), trial: undefined, reverting };
+  }
+}
+
+async function bringUpChoice(
+  context: AgentContext,
+  choice: Choice,
+  onRendered: () => void,
+): Promise<BootOutcome> {
+  const { loaded, trial, reverting, damage } = choice;
+  if (loaded === undefined) {
+    await bringDown(context);
+    if (reverting !== undefined) await endRevert(context);
+    return { kind: "no-generation" };
+  }
+  await fault("boot.remember");
+  // What is only tried must not become something that cannot be left again.
+  if (trial === undefined)
+    await remember(context, loaded.trust, loaded.current.records, loaded.manifest.release?.epoch ?? 0);
+  await fault("boot.apply");
+  let up: BroughtUp;
+  try {
+    up = await bringUp(context, loaded, "boot", onRendered);
+  } catch (error) {
+    if (trial === undefined) throw error;
+    const given = await abandonTrial(context, trial, error);
+    const before = { ...(await loadActive(context)), trial: undefined, reverting: given };
+    return await bringUpChoice(context, before, onRendered);
+  }
+  if (reverting !== undefined) await endRevert(context);
+  await fault("boot.end");
+  const kind = up.applied.changed ? "applied" : "unchanged";
+  return { kind, generation: loaded.number, problems: up.problems, damage, trial };
 }
 
 export async function boot(
@@ -42,28 +100,11 @@ export async function boot(
   try {
     return await withLock(lockPath(context.places), "boot", async () => {
       await fault("boot.load");
-      const current = await loadCurrent(context);
+      const choice = await choose(context);
       mark();
-      if (current === undefined) return { outcome: { kind: "no-generation" }, timings: timings() };
-      const { manifest, number, trust } = current;
-      await fault("boot.remember");
-      await remember(context, trust, current.current.records, manifest.release?.epoch ?? 0);
-      const idmaps = await ensureIdMaps(context.places, groupsOf(manifest));
-      const secrets = await bringSecrets(context, { manifest, images: current.images, idmaps });
-      const refused = new Set(secrets.problems.map(({ service }) => service));
-      const images = current.images.filter(({ target }) => !refused.has(target.service_name));
-      const problems = [...current.problems, ...secrets.problems];
-      const credentials = secrets.tags;
-      const input = { generation: number, manifest, images, idmaps, credentials, places: context.places };
-      const units = renderUnits(input);
+      const outcome = await bringUpChoice(context, choice, mark);
       mark();
-      await fault("boot.apply");
-      const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed: [] }, "boot");
-      await sweepSecrets(context, credentials);
-      await fault("boot.end");
-      mark();
-      const kind = applied.changed ? "applied" : "unchanged";
-      return { outcome: { kind, generation: number, problems }, timings: timings() };
+      return { outcome, timings: timings() };
     });
   } catch (error) {
     return { outcome: { kind: "refused", error: asMosError(error) }, timings: timings() };

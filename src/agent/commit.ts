@@ -1,50 +1,42 @@
-// Committing: a generation becomes the one that runs, at this and every later boot.
+// A generation comes to the disk, and becomes the one that runs at this and every later boot.
 import { MosError } from "../errors/mos-error.ts";
 import { addGeneration, makeCurrent, pointedGeneration } from "../generation/generations.ts";
-import { generationPath, pointerPath } from "../generation/places.ts";
+import { pointerPath } from "../generation/places.ts";
+import type { SignedParts } from "../generation/signed-parts.ts";
 import { writeTrustRecord } from "../generation/trust-records.ts";
 import type { Places } from "../services/unit-names.ts";
-import { removeFile, removeWhole } from "../system/atomic-file.ts";
+import { discard } from "../system/atomic-file.ts";
 import { fault } from "../system/fault.ts";
 import type { Candidate } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
 
 /**
- * Makes the manifest the one that runs. A change of trust takes effect in the same instant, because the generation
- * says how many records are its own.
+ * Writes an accepted manifest as a generation, whole and durable. It does not run before a transaction makes it. A change
+ * of trust is part of it: the generation says how many records are its own.
  */
-export async function commit(
+export async function add(
   context: AgentContext,
   { parts, current, record }: Candidate,
+  bases: readonly SignedParts[],
   reference: string,
 ): Promise<number> {
   const { places } = context;
   const trustRecords = current.records.length + (record === undefined ? 0 : 1);
   await fault("commit.record");
   if (record !== undefined) await writeTrustRecord(places, trustRecords, record);
+  const acceptedAt = new Date().toISOString();
   await fault("commit.generation");
-  const number = await addGeneration(places, parts, {
-    version: 1,
-    reference,
-    acceptedAt: new Date().toISOString(),
-    trustRecords,
-  });
-  try {
-    await fault("commit.current");
-    await moveCurrent(places, number);
-  } catch (error) {
-    // Nothing but a whole update leaves a generation behind.
-    const current = await pointedGeneration(places, "current").catch(() => undefined);
-    if (current !== number) await removeWhole(generationPath(places, number));
-    throw error;
-  }
-  await fault("commit.end");
-  return number;
+  return await addGeneration(
+    places,
+    { ...parts, bases },
+    { version: 1, reference, acceptedAt, trustRecords },
+  );
 }
 
 /** Points `current` at a generation, also when it is bent. */
 export async function moveCurrent(places: Places, number: number): Promise<void> {
-  if (await isBent(places)) await removeFile(pointerPath(places, "current"));
+  await fault("commit.current");
+  if (await isBent(places)) await discard(pointerPath(places, "current"));
   await makeCurrent(places, number);
 }
 

@@ -1,5 +1,7 @@
 // What every flow of the agent works with: places, policy and clock. Made once, at the edge.
+
 import { defaultPlaces, type Places } from "../services/unit-names.ts";
+import { type ServiceManager, systemd } from "../systemd/manager.ts";
 import { defaultTpm, type TpmAddress } from "../tpm/address.ts";
 import { builtInPolicy, type Policy } from "../trust/policy.ts";
 
@@ -37,6 +39,7 @@ export interface AgentContext {
   /** Where quadlet reads them (from podman 5.3 on). */
   readonly quadletDirectory: string;
   readonly trust: TrustPlaces;
+  readonly systemd: ServiceManager;
   readonly buildTime: Date;
 }
 
@@ -60,6 +63,7 @@ export function deviceContext(): AgentContext {
         systemd: "/run/log/systemd/tpm2-measure.log",
       },
     },
+    systemd,
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

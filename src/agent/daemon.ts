@@ -4,7 +4,11 @@ import { chmod, rm } from "node:fs/promises";
 import type { Server } from "node:http";
 import { dirname } from "node:path";
 import { exitCodes } from "../errors/catalogue.ts";
+import { asMosError } from "../errors/mos-error.ts";
+import { lockPath } from "../generation/places.ts";
+import type { Transaction } from "../generation/transaction.ts";
 import { makeDirectory } from "../system/atomic-file.ts";
+import { withLock } from "../system/lock.ts";
 import { mosVersion } from "../system/version.ts";
 import { notify, watchdogIntervalMs } from "../systemd/notify.ts";
 import { type SocketName, socketPaths } from "./api.ts";
@@ -12,6 +16,10 @@ import { type BootOutcome, type BootTimings, boot } from "./boot.ts";
 import { type AgentContext, deviceContext, processAgeMs } from "./context.ts";
 import { log } from "./log.ts";
 import { createApiServer } from "./server.ts";
+import { watchTrial } from "./trial.ts";
+
+/** Told of work that begins (1) and ends (-1): the agent leaves when there is none. */
+type Busy = (change: 1 | -1) => void;
 
 /** How long the agent stays after the last request. */
 const idleExitMs = 20_000;
@@ -31,8 +39,26 @@ export async function main(args: readonly string[]): Promise<void> {
   keepWatchdog();
   const { outcome, timings } = await boot(context);
   report(outcome, timings, started);
-  await serve(context);
+  const busy = await serve(context);
   await notify("READY=1", `STATUS=${statusLine(outcome)}`);
+  if ("trial" in outcome && outcome.trial !== undefined) await watch(context, outcome.trial, busy);
+}
+
+/** A generation on trial is watched after the boot has gone on; the agent does not leave before it is decided. */
+async function watch(context: AgentContext, trial: Transaction, busy: Busy): Promise<void> {
+  busy(1);
+  try {
+    await withLock(lockPath(context.places), `trial of generation ${trial.to}`, () =>
+      watchTrial(context, trial),
+    );
+    log.info({ generation: trial.to }, "the generation is healthy and stays");
+  } catch (error) {
+    const { code, message } = asMosError(error);
+    log.error({ code }, message);
+  } finally {
+    busy(-1);
+  }
+  await notify("STATUS=trial over");
 }
 
 function keepWatchdog(): void {
@@ -69,6 +95,8 @@ function report(outcome: BootOutcome, timings: BootTimings, started: number): vo
     return;
   }
   if (outcome.kind !== "no-generation") {
+    for (const { code, message, about } of outcome.damage)
+      log.error({ code, about }, `done without: ${message}`);
     for (const { service, error } of outcome.problems) {
       log.error(
         { service, code: error.code, about: error.about },
@@ -90,7 +118,7 @@ function passedSockets(): ReadonlyMap<SocketName, number> {
   return sockets;
 }
 
-async function serve(context: AgentContext): Promise<void> {
+async function serve(context: AgentContext): Promise<Busy> {
   const passed = passedSockets();
   let active = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -118,6 +146,7 @@ async function serve(context: AgentContext): Promise<void> {
     if (active === 0) stop();
     else setInterval(() => active === 0 && stop(), 100);
   });
+  return onActivity;
 }
 
 async function listen(server: Server, name: SocketName, fd: number | undefined): Promise<void> {

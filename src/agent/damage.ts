@@ -6,16 +6,17 @@ import { inspectLayer } from "../layers/inspect.ts";
 import { rootHashOf } from "../layers/media-type.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
-import { layerDevice, layerMount, layerUnit, type Places } from "../services/unit-names.ts";
-import { removeFile } from "../system/atomic-file.ts";
+import { layerDevice, layerMount, layerUnit } from "../services/unit-names.ts";
+import { discard } from "../system/atomic-file.ts";
 import { mountUnitName } from "../systemd/escape.ts";
-import { showUnits } from "../systemd/manager.ts";
+import type { ServiceManager } from "../systemd/manager.ts";
+import type { AgentContext } from "./context.ts";
 import type { LoadedGeneration } from "./load.ts";
 import { actualDigest, verityStates } from "./observe.ts";
 
 /** Units of a layer's use that are in a failed state. */
-async function failedUnits(names: readonly string[]): Promise<ReadonlySet<string>> {
-  const shown = await showUnits(names, ["Id", "ActiveState"]).catch(() => []);
+async function failedUnits(systemd: ServiceManager, names: readonly string[]): Promise<ReadonlySet<string>> {
+  const shown = await systemd.showUnits(names, ["Id", "ActiveState"]).catch(() => []);
   return new Set(shown.flatMap((unit) => (unit["ActiveState"] === "failed" ? [unit["Id"] ?? ""] : [])));
 }
 
@@ -31,7 +32,10 @@ async function isSuspect(store: Layout, layer: Descriptor, broken: ReadonlySet<s
 }
 
 /** Digests of layers of the running generation that the kernel or systemd had trouble with. */
-async function troubled(running: LoadedGeneration, places: Places): Promise<ReadonlySet<string>> {
+async function troubled(
+  running: LoadedGeneration,
+  { places, systemd }: AgentContext,
+): Promise<ReadonlySet<string>> {
   const verity = await verityStates();
   const uses = running.images.flatMap((image) =>
     image.layers.map(({ rootHash }, i) => ({
@@ -40,7 +44,7 @@ async function troubled(running: LoadedGeneration, places: Places): Promise<Read
       units: [layerUnit(rootHash), mountUnitName(layerMount(places, rootHash, image.target.nsgroup))],
     })),
   );
-  const failed = await failedUnits([...new Set(uses.flatMap(({ units }) => units))]);
+  const failed = await failedUnits(systemd, [...new Set(uses.flatMap(({ units }) => units))]);
   const bad = uses.filter(
     ({ device, units }) => verity.get(device) === "corrupt" || units.some((unit) => failed.has(unit)),
   );
@@ -51,7 +55,7 @@ async function troubled(running: LoadedGeneration, places: Places): Promise<Read
 export async function dropDamagedDocument(store: Layout, document: Descriptor): Promise<void> {
   if (!(await store.hasBlob(document))) return;
   const path = store.blobPath(document.digest);
-  if ((await actualDigest(path)) !== document.digest) await removeFile(path);
+  if ((await actualDigest(path)) !== document.digest) await discard(path);
 }
 
 /**
@@ -62,15 +66,15 @@ export async function dropDamagedLayers(
   store: Layout,
   layers: readonly Descriptor[],
   running: LoadedGeneration | undefined,
-  places: Places,
+  context: AgentContext,
 ): Promise<ReadonlySet<string>> {
-  const broken = running === undefined ? new Set<string>() : await troubled(running, places);
+  const broken = running === undefined ? new Set<string>() : await troubled(running, context);
   const dropped = new Set<string>();
   for (const layer of layers) {
     if (!(await store.hasBlob(layer)) || !(await isSuspect(store, layer, broken))) continue;
     const path = store.blobPath(layer.digest);
     if ((await actualDigest(path)) === layer.digest) continue;
-    await removeFile(path);
+    await discard(path);
     dropped.add(rootHashOf(layer));
   }
   return dropped;

@@ -10,7 +10,7 @@ import { parseInstallManifest } from "../manifest/install-json.ts";
 import { digestOf } from "../oci/digest.ts";
 import { recordsOnDisk } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
-import { acceptManifest, type CurrentRoot, currentRoot, type DeviceTrust, loadTrust } from "./trust.ts";
+import { acceptGeneration, type CurrentRoot, currentRoot, type DeviceTrust, loadTrust } from "./trust.ts";
 
 export interface HistoryEntry {
   readonly number: number;
@@ -39,7 +39,7 @@ function describe(generation: Generation, today: Today): Omit<HistoryEntry, "num
     ...(release === undefined ? {} : { release: { serial: release.serial, epoch: release.epoch } }),
   };
   try {
-    acceptManifest(today.trust, today.current.root, { ...generation, time: { kind: "ignore" } });
+    acceptGeneration(today.trust, today.current.root, generation);
     if (trustRecords === today.current.records.length) return said;
     throw new MosError("handover-refused", "whom this device trusts has changed since");
   } catch (error) {

@@ -2,12 +2,7 @@
 // the digests that lead from the manifest to the root hash of every layer. No layer is read beyond a few blocks;
 // dm-verity checks the rest when it is used.
 import { asMosError, MosError } from "../errors/mos-error.ts";
-import {
-  type Generation,
-  type GenerationRecord,
-  pointedGeneration,
-  readGeneration,
-} from "../generation/generations.ts";
+import { type Generation, type GenerationRecord, readGeneration } from "../generation/generations.ts";
 import { storePath } from "../generation/places.ts";
 import { inspectLayer } from "../layers/inspect.ts";
 import { rootHashOf } from "../layers/media-type.ts";
@@ -20,7 +15,7 @@ import { isBootTarget } from "../services/render.ts";
 import type { AgentContext } from "./context.ts";
 import {
   type AcceptedManifest,
-  acceptManifest,
+  acceptGeneration,
   type CurrentRoot,
   type DeviceTrust,
   loadTrust,
@@ -40,54 +35,41 @@ export interface LoadedImage extends ServiceImage {
 
 export interface LoadedGeneration {
   readonly number: number;
+  readonly generation: Generation;
   readonly record: GenerationRecord;
   readonly trust: DeviceTrust;
   /** Whom the device trusts since this generation. */
   readonly current: CurrentRoot;
+  /** Of the manifest that was applied last. */
   readonly signers: AcceptedManifest["signers"];
+  /** Every manifest that it consists of, the oldest first; more than one after a partial update. */
+  readonly accepted: readonly AcceptedManifest[];
+  /** What they are together. */
   readonly manifest: InstallManifest;
-  /** Digest of install.json. */
+  /** Digest of the install.json that was applied last. */
   readonly digest: Digest;
   readonly images: readonly LoadedImage[];
   readonly problems: readonly TargetProblem[];
 }
 
 /**
- * Loads and verifies the generation that runs.
- * @returns undefined when none was applied yet
- * @throws MosError whatever check of the manifest failed; then nothing of it may run
+ * Verifies a generation of the disk, and loads what of it can run.
+ * @throws MosError whatever check of its manifests failed; then nothing of it may run
  */
-export async function loadCurrent(context: AgentContext): Promise<LoadedGeneration | undefined> {
-  const number = await pointedGeneration(context.places, "current");
-  return number === undefined
-    ? undefined
-    : loadGeneration(context, await readGeneration(context.places, number));
-}
-
-/** What runs now, or undefined when nothing does or it can no longer be verified: an update mends that. */
-export async function loadRunning(context: AgentContext): Promise<LoadedGeneration | undefined> {
-  try {
-    return await loadCurrent(context);
-  } catch (error) {
-    if (error instanceof MosError) return undefined;
-    throw error;
-  }
-}
-
-async function loadGeneration(context: AgentContext, generation: Generation): Promise<LoadedGeneration> {
+export async function loadGeneration(context: AgentContext, number: number): Promise<LoadedGeneration> {
+  const generation = await readGeneration(context.places, number);
   const trust = await loadTrust(context);
   const current = await rootOfGeneration(context, trust, generation);
-  const { manifest, signers } = acceptManifest(trust, current.root, {
-    ...generation,
-    time: { kind: "ignore" },
-  });
+  const { manifest, newest, bases } = acceptGeneration(trust, current.root, generation);
   const { images, problems } = await loadImages(context, manifest);
   return {
-    number: generation.number,
+    number,
+    generation,
     record: generation.record,
     trust,
     current,
-    signers,
+    signers: newest.signers,
+    accepted: [...bases, newest],
     manifest,
     digest: digestOf(generation.manifest),
     images,

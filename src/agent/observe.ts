@@ -37,7 +37,7 @@ export async function verityStates(): Promise<VerityStates> {
 const cgroupRoot = "/sys/fs/cgroup";
 
 /** A process of the container of a unit (podman puts it into a cgroup of its own, `libpod-payload-…`). */
-async function payloadProcess(controlGroup: string): Promise<number | undefined> {
+export async function payloadProcess(controlGroup: string): Promise<number | undefined> {
   const unit = join(cgroupRoot, controlGroup);
   const names = await readdir(unit, { recursive: true }).catch(() => []);
   for (const name of names.filter((path) => /(^|\/)libpod-payload-[^/]*\/cgroup\.procs$/.test(path))) {

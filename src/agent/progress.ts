@@ -6,14 +6,18 @@ const updateSteps = [
   "preflight",
   "fetch images",
   "stage",
-  "commit",
   "activate",
+  "health",
+  "commit",
+  "go back",
 ] as const;
 type UpdateStep = (typeof updateSteps)[number];
 
 export type ProgressEvent =
   | { readonly kind: "step"; readonly step: UpdateStep }
   /** Bytes fetched so far of all that must be fetched. */
-  | { readonly kind: "bytes"; readonly done: number; readonly total: number };
+  | { readonly kind: "bytes"; readonly done: number; readonly total: number }
+  /** Services that are not well yet; none while they have to stay so. */
+  | { readonly kind: "waiting"; readonly services: readonly string[] };
 
 export type Progress = (event: ProgressEvent) => void;

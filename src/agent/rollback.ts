@@ -3,19 +3,19 @@
 import { MosError } from "../errors/mos-error.ts";
 import { listGenerations, pointedGeneration, readGeneration } from "../generation/generations.ts";
 import { lockPath, storePath } from "../generation/places.ts";
-import { settle } from "../generation/settle.ts";
+import { defaultGate } from "../manifest/health-schema.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
+import { loadRunning } from "./active.ts";
 import { recordsOnDisk } from "./candidate.ts";
-import { moveCurrent } from "./commit.ts";
 import type { AgentContext } from "./context.ts";
-import { loadRunning } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { stage } from "./stage.ts";
 import { type UnwellService, unwellServices } from "./status.ts";
-import { acceptManifest, currentRoot, loadTrust } from "./trust.ts";
+import { runTrial, settle } from "./trial.ts";
+import { acceptGeneration, currentRoot, loadTrust } from "./trust.ts";
 
 export interface RollbackResult {
   /** `unchanged`: the generation is the one that runs already. */
@@ -43,7 +43,8 @@ async function chooseGeneration({ places }: AgentContext, wanted: number | undef
 
 /**
  * @param wanted number of a generation; undefined for the one before
- * @throws MosError of any check; before `commit` the device runs on as it was
+ * @throws MosError of any check; `generation-unhealthy` when it was tried and the device went back. In every case the
+ * device runs on as it was
  */
 export async function rollback(
   context: AgentContext,
@@ -52,7 +53,7 @@ export async function rollback(
 ): Promise<RollbackResult> {
   const { places } = context;
   return await withLock(lockPath(places), "rollback", async () => {
-    await settle(places);
+    await settle(context, progress);
     const running = await loadRunning(context);
     const number = await chooseGeneration(context, wanted);
 
@@ -61,7 +62,7 @@ export async function rollback(
     const generation = await readGeneration(places, number);
     const trust = running?.trust ?? (await loadTrust(context));
     const current = running?.current ?? currentRoot(trust, await recordsOnDisk(context));
-    const { manifest } = acceptManifest(trust, current.root, { ...generation, time: { kind: "ignore" } });
+    const { manifest } = acceptGeneration(trust, current.root, generation);
     if (generation.record.trustRecords !== current.records.length) {
       throw new MosError(
         "handover-refused",
@@ -76,23 +77,20 @@ export async function rollback(
     progress({ kind: "step", step: "stage" });
     await fault("rollback.stage");
     const staged = await stage(context, await Layout.open(storePath(places)), manifest, new Set());
-
-    progress({ kind: "step", step: "commit" });
-    await fault("rollback.commit");
-    const from = await pointedGeneration(places, "current").catch(() => undefined);
-    await moveCurrent(places, number);
-
-    progress({ kind: "step", step: "activate" });
-    await fault("rollback.activate");
-    const applied = await staged.activate(number);
+    const from = running?.number;
+    const done = { generation: number, from, manifestDigest: digestOf(generation.manifest) };
+    if (from === number) {
+      progress({ kind: "step", step: "activate" });
+      const applied = await staged.activate(number);
+      const outcome = applied.changed ? "rolled-back" : "unchanged";
+      return { outcome, ...done, restarted: applied.restarted, unwell: await unwellServices(context) };
+    }
+    const { tries } = manifest.health ?? defaultGate;
+    const activate = () => staged.activate(number);
+    const beginning = { kind: "rollback", from: from ?? null, to: number, excused: [] } as const;
+    const applied = await runTrial(context, { ...beginning, manifest, tries, activate }, progress);
     await fault("rollback.end");
-    return {
-      outcome: from === number && !applied.changed ? "unchanged" : "rolled-back",
-      generation: number,
-      from,
-      manifestDigest: digestOf(generation.manifest),
-      restarted: applied.restarted,
-      unwell: await unwellServices(context),
-    };
+    const unwell = await unwellServices(context);
+    return { outcome: "rolled-back", ...done, restarted: applied.restarted, unwell };
   });
 }

@@ -39,9 +39,9 @@ const controlRoutes: Readonly<Record<string, Handler>> = {
     sendJson(response, 200, await history(context));
   },
   "POST /v1/update": async (context, request, response) => {
-    const { reference, allowOlder } = parseBody(updateRequestSchema, await readBody(request));
+    const { reference, ...options } = parseBody(updateRequestSchema, await readBody(request));
     const { update } = await import("./update.ts");
-    await stream(response, (progress) => update(context, reference, { allowOlder }, progress));
+    await stream(response, (progress) => update(context, reference, options, progress));
   },
   "POST /v1/rollback": async (context, request, response) => {
     const { generation } = parseBody(rollbackRequestSchema, await readBody(request));

@@ -88,7 +88,29 @@ export interface Status {
     readonly acceptedAt: string;
     readonly release?: { readonly serial: number; readonly epoch: number; readonly expires?: string };
     readonly previous?: number;
+    /** Digests of the manifests below a partial one, the oldest first. */
+    readonly bases?: readonly string[];
   };
+  /** A generation is on trial, or the device is going back. */
+  readonly transaction?: {
+    readonly kind: "update" | "rollback";
+    readonly from?: number;
+    readonly to: number;
+    readonly phase: "trial" | "commit" | "revert";
+    readonly triesLeft: number;
+    readonly startedAt: string;
+  };
+  /** Manifests that were tried here and given up, the last one first. */
+  readonly failures?: readonly {
+    readonly manifestDigest: string;
+    readonly generation: number;
+    /** RFC 3339. */
+    readonly at: string;
+    readonly code: string;
+    readonly message: string;
+  }[];
+  /** What was found damaged on the disk, and is done without. */
+  readonly damage?: readonly ErrorDocument[];
   readonly trust?: TrustStatus;
   readonly services: readonly ServiceStatus[];
   /** What is on the device but does not run on it: what it boots from. */

@@ -1,10 +1,13 @@
 // Puts the status together: the generation, verified anew; each service with what systemd and the kernel say of
 // its units; and for what is not right the reason, looked for where it lies.
 import { asMosError, type ErrorDocument, MosError } from "../errors/mos-error.ts";
+import { readFailures } from "../generation/failures.ts";
 import { pointedGeneration } from "../generation/generations.ts";
 import { readIdMaps } from "../generation/idmaps.ts";
+import type { Transaction } from "../generation/transaction.ts";
 import { isHostGroup } from "../manifest/names.ts";
 import type { Release, Target } from "../manifest/schema.ts";
+import { digestOf } from "../oci/digest.ts";
 import type { IdMaps } from "../services/idmap.ts";
 import { rangeLength } from "../services/idmap.ts";
 import { isBootTarget } from "../services/render.ts";
@@ -20,10 +23,11 @@ import {
 } from "../services/unit-names.ts";
 import { mosVersion } from "../system/version.ts";
 import { mountUnitName } from "../systemd/escape.ts";
-import { lastLogLines, showUnits, type UnitProperties } from "../systemd/manager.ts";
+import type { ServiceManager, UnitProperties } from "../systemd/manager.ts";
+import { type Active, loadActive } from "./active.ts";
 import type { AgentContext } from "./context.ts";
 import { secureBootStatus } from "./firmware.ts";
-import { type LoadedGeneration, type LoadedImage, loadCurrent, type TargetProblem } from "./load.ts";
+import type { LoadedGeneration, LoadedImage, TargetProblem } from "./load.ts";
 import { actualDigest, timestamp, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
 import { secretProblem } from "./secrets.ts";
 import type { LayerStatus, ServiceState, ServiceStatus, Status, TrustStatus } from "./status-model.ts";
@@ -44,6 +48,7 @@ type Units = ReadonlyMap<string, UnitProperties>;
 
 interface Observed {
   readonly places: Places;
+  readonly systemd: ServiceManager;
   readonly idmaps: IdMaps;
   readonly units: Units;
   readonly verity: VerityStates;
@@ -53,13 +58,16 @@ interface Observed {
 
 /** The status of this device. Never throws for what is wrong with the device: that is what it reports. */
 export async function status(context: AgentContext): Promise<Status> {
-  let current: LoadedGeneration | undefined;
+  const failures = await failuresOf(context);
+  let active: Active;
   try {
-    current = await loadCurrent(context);
+    active = await loadActive(context);
   } catch (error) {
-    return { ...empty("refused"), error: asMosError(error).toDocument() };
+    return { ...empty("refused"), ...failures, error: asMosError(error).toDocument() };
   }
-  if (current === undefined) return empty("none");
+  const { loaded: current, transaction } = active;
+  const settling = { ...failures, ...transactionStatus(transaction) };
+  if (current === undefined) return { ...empty("none"), ...settling };
   const observed = await observe(context, current);
   const services = await Promise.all(current.images.map((image) => serviceStatus(image, observed)));
   const refused = current.problems.map((problem) => refusedService(problem, current));
@@ -77,12 +85,41 @@ export async function status(context: AgentContext): Promise<Status> {
       acceptedAt: current.record.acceptedAt,
       ...releaseStatus(current.manifest.release),
       ...(previous === undefined ? {} : { previous }),
+      ...partsOf(current),
     },
+    ...settling,
+    ...(active.damage.length === 0 ? {} : { damage: active.damage.map((error) => error.toDocument()) }),
     trust: await trustStatus(context, current),
     services: all,
     bootTargets: current.manifest.targets
       .filter(isBootTarget)
       .map(({ service_name, version, digest }) => ({ name: service_name, version, digest })),
+  };
+}
+
+/** The manifests below the one that was applied last, where it is a partial one. */
+function partsOf({ generation }: LoadedGeneration): Pick<NonNullable<Status["generation"]>, "bases"> {
+  const bases = generation.bases.map(({ manifest }) => digestOf(manifest));
+  return bases.length === 0 ? {} : { bases };
+}
+
+function transactionStatus(transaction: Transaction | undefined): Pick<Status, "transaction"> {
+  if (transaction === undefined) return {};
+  const { kind, from, to, phase, tries, startedAt } = transaction;
+  return {
+    transaction: { kind, ...(from === null ? {} : { from }), to, phase, triesLeft: tries, startedAt },
+  };
+}
+
+/** Manifests that failed here, the last one first. */
+async function failuresOf({ places }: AgentContext): Promise<Pick<Status, "failures">> {
+  const failures = await readFailures(places).catch((error: unknown) => {
+    if (error instanceof MosError) return [];
+    throw error;
+  });
+  if (failures.length === 0) return {};
+  return {
+    failures: failures.toReversed().map(({ digest, ...failure }) => ({ manifestDigest: digest, ...failure })),
   };
 }
 
@@ -151,13 +188,13 @@ async function observe(context: AgentContext, { images, manifest }: LoadedGenera
   const { places } = context;
   const names = [...new Set(images.flatMap((image) => unitsOf(image, places)))];
   const [shown, verity, idmaps] = await Promise.all([
-    showUnits(names, properties),
+    context.systemd.showUnits(names, properties),
     verityStates(),
     readIdMaps(places).catch((): IdMaps => new Map()),
   ]);
   const units = new Map(shown.map((unit) => [unit["Id"] ?? "", unit]));
   const problem = (target: Target) => secretProblem(context, manifest.product, target);
-  return { places, idmaps, verity, units, secretProblem: problem };
+  return { places, systemd: context.systemd, idmaps, verity, units, secretProblem: problem };
 }
 
 function stateOf(unit: UnitProperties | undefined, isContainer: boolean): ServiceState {
@@ -256,7 +293,7 @@ async function errorOf(
   const secret = await observed.secretProblem(image.target);
   if (secret !== undefined) return secret.toDocument();
   const unit = failedUnit(image, observed);
-  const log = await lastLogLines(unit, 3).catch(() => []);
+  const log = await observed.systemd.lastLogLines(unit, 3).catch(() => []);
   const result = observed.units.get(unit)?.["Result"];
   const why = log.at(-1) ?? (result === undefined || result === "success" ? "it is not running" : result);
   return new MosError("service-failed", `${service} is ${state}: ${why}`, {

@@ -1,10 +1,12 @@
 // Whom this device trusts now, and what it may not go back to: its policy, the anchors that the policy names, the
 // handovers and revocations it has accepted since, its product, and what its TPM or a file remembers.
 import { MosError } from "../errors/mos-error.ts";
-import type { Generation } from "../generation/generations.ts";
-import { settle } from "../generation/settle.ts";
+import { makeNamesDurable } from "../generation/durable-names.ts";
+import type { Generation, GenerationContent } from "../generation/generations.ts";
+import type { SignedParts } from "../generation/signed-parts.ts";
 import { readTrustRecords } from "../generation/trust-records.ts";
 import { parseInstallManifest } from "../manifest/install-json.ts";
+import { mergeManifests } from "../manifest/merge.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { loadAnchors } from "../trust/anchors.ts";
 import type { ValidityTime } from "../trust/chain.ts";
@@ -96,7 +98,7 @@ export async function remember(
   const last = records.at(-1);
   const isNew = last !== undefined && !isRemembered(remembered, records);
   // The memory cannot forget: that this generation runs has to outlive a power cut before it learns of it.
-  if (isNew || epoch > floor.epoch) await settle(places);
+  if (isNew || epoch > floor.epoch) await makeNamesDurable(places);
   if (isNew) await memory.extendRecord(last.manifest);
   if (epoch > floor.epoch) await memory.raiseEpoch(epoch);
 }
@@ -145,6 +147,31 @@ export function acceptManifest(trust: DeviceTrust, root: TrustRoot, claim: Claim
     signers: [first.signer, ...others.map(({ signer }) => signer)],
     pairs: bound.map(({ pair }) => pair),
   };
+}
+
+/** The manifests of a generation, each accepted, and what they are together. */
+export interface AcceptedGeneration {
+  /** The one that was applied last. */
+  readonly newest: AcceptedManifest;
+  /** Below it, the oldest first. */
+  readonly bases: readonly AcceptedManifest[];
+  readonly manifest: InstallManifest;
+}
+
+/**
+ * Verifies a generation that lies on the disk: every manifest of it by the trust of today. Dates do not count.
+ * @throws MosError of the check that failed; `partial-refused` when they do not go together
+ */
+export function acceptGeneration(
+  trust: DeviceTrust,
+  root: TrustRoot,
+  generation: GenerationContent,
+): AcceptedGeneration {
+  const accept = (parts: SignedParts) => acceptManifest(trust, root, { ...parts, time: { kind: "ignore" } });
+  const newest = accept(generation);
+  const bases = generation.bases.map(accept);
+  const [first, ...others] = [...bases.map(({ manifest }) => manifest), newest.manifest];
+  return { newest, bases, manifest: mergeManifests([first ?? newest.manifest, ...others]) };
 }
 
 /** Signers of another product do not count; if all are, the first says why. */

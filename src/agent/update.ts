@@ -1,26 +1,32 @@
-// mosctl update: from a reference to a running generation. The steps are those of progress.ts; until `commit`
-// nothing on the device has changed but the store, which is content-addressed and may hold more than it needs.
+// mosctl update: from a reference to a running generation. The steps are those of progress.ts. Until the trial nothing on
+// the device has changed but the store, which is content-addressed and may hold more than it needs; after it the device
+// runs the new generation, or the one before (trial.ts).
 import { MosError } from "../errors/mos-error.ts";
+import { failureOf } from "../generation/failures.ts";
 import { lockPath, storePath } from "../generation/places.ts";
-import { settle } from "../generation/settle.ts";
-import { digestOf } from "../oci/digest.ts";
+import { defaultGate } from "../manifest/health-schema.ts";
+import type { InstallManifest } from "../manifest/schema.ts";
+import { type Digest, digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
-import { openRepositories } from "../oci/open.ts";
+import { openRepositories, type Repositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
+import type { Repository } from "../oci/source.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
-import type { Applied } from "./apply-units.ts";
+import { loadRunning } from "./active.ts";
 import { type Candidate, judge } from "./candidate.ts";
-import { commit } from "./commit.ts";
+import { add } from "./commit.ts";
+import { type Composition, compose } from "./compose.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedLayers } from "./damage.ts";
 import { checkSpace, fetchDocuments, fetchLayers, missingLayers } from "./fetch.ts";
-import { loadRunning } from "./load.ts";
+import type { LoadedGeneration } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
 import { stage } from "./stage.ts";
 import { type UnwellService, unwellServices } from "./status.ts";
-import { loadTrust, remember } from "./trust.ts";
+import { runTrial, settle } from "./trial.ts";
+import { type DeviceTrust, loadTrust } from "./trust.ts";
 
 export interface UpdateResult {
   /** `unchanged`: the manifest is the one that runs already, and all of it is in place. */
@@ -36,9 +42,58 @@ export interface UpdateResult {
 export interface UpdateOptions {
   /** Going back to an older release of the same epoch is wanted. */
   readonly allowOlder: boolean;
+  /** A manifest that failed here may be tried once more. */
+  readonly retry: boolean;
 }
 
-/** @throws MosError of any step; before `commit` the device runs on as it was */
+/** What an update begins with. */
+interface Prepared {
+  readonly running: LoadedGeneration | undefined;
+  readonly trust: DeviceTrust;
+  readonly accepted: Candidate;
+  readonly composition: Composition;
+  /** The manifest is the one that runs. */
+  readonly isSame: boolean;
+}
+
+async function prepare(
+  context: AgentContext,
+  source: Repositories<Repository>,
+  options: UpdateOptions,
+  progress: Progress,
+): Promise<Prepared> {
+  const running = await loadRunning(context);
+  progress({ kind: "step", step: "fetch manifest" });
+  await fault("update.fetch-manifest");
+  const candidates = await fetchCandidates(source.install, source.reference);
+  progress({ kind: "step", step: "verify" });
+  await fault("update.verify");
+  const trust = running?.trust ?? (await loadTrust(context));
+  const { allowOlder } = options;
+  const accepted = await judge(context, trust, { candidates, running, allowOlder });
+  const composition = compose(accepted, running);
+  const digest = digestOf(accepted.parts.manifest);
+  const isSame = running !== undefined && running.digest === digest;
+  if (!isSame && !options.retry) await refuseFailed(context, digest);
+  return { running, trust, accepted, composition, isSame };
+}
+
+/** @throws MosError `generation-failed-before` */
+async function refuseFailed({ places }: AgentContext, digest: Digest): Promise<void> {
+  const failure = await failureOf(places, digest);
+  if (failure === undefined) return;
+  throw new MosError(
+    "generation-failed-before",
+    `this manifest was tried on this device at ${failure.at}, and given up: ${failure.message}`,
+    { about: digest },
+  );
+}
+
+/**
+ * Moves the device to a manifest.
+ * @throws MosError of any step; `generation-unhealthy` when it was tried and the device went back. In every case the
+ * device runs on as it was
+ */
 export async function update(
   context: AgentContext,
   reference: string,
@@ -47,24 +102,16 @@ export async function update(
 ): Promise<UpdateResult> {
   const source = openRepositories(parseReference(reference));
   return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
-    await settle(context.places);
-    const running = await loadRunning(context);
-
-    progress({ kind: "step", step: "fetch manifest" });
-    await fault("update.fetch-manifest");
-    const candidates = await fetchCandidates(source.install, source.reference);
-
-    progress({ kind: "step", step: "verify" });
-    await fault("update.verify");
-    const trust = running?.trust ?? (await loadTrust(context));
-    const accepted = await judge(context, trust, { candidates, running, ...options });
-    refusePartial(accepted);
+    await settle(context, progress);
+    const prepared = await prepare(context, source, options, progress);
+    const { running, accepted, isSame, composition } = prepared;
+    const { merged } = composition;
 
     progress({ kind: "step", step: "preflight" });
     await fault("update.preflight");
     const store = await Layout.create(storePath(context.places));
-    const layers = await fetchDocuments(store, source.images, accepted.manifest);
-    const damaged = await dropDamagedLayers(store, layers, running, context.places);
+    const layers = await fetchDocuments(store, source.images, merged);
+    const damaged = await dropDamagedLayers(store, layers, running, context);
     const missing = await missingLayers(store, layers);
     await checkSpace(context, missing);
 
@@ -74,42 +121,51 @@ export async function update(
 
     progress({ kind: "step", step: "stage" });
     await fault("update.stage");
-    const staged = await stage(context, store, accepted.manifest, damaged);
-
-    progress({ kind: "step", step: "commit" });
-    await fault("update.commit");
-    const isSame = running !== undefined && running.digest === digestOf(accepted.parts.manifest);
-    const number = isSame ? running.number : await commit(context, accepted, reference);
-    const { current, record, manifest } = accepted;
-    const records = record === undefined ? current.records : [...current.records, record];
-    await fault("update.remember");
-    await remember(context, trust, records, manifest.release?.epoch ?? 0);
-
-    progress({ kind: "step", step: "activate" });
-    await fault("update.activate");
-    const applied = await staged.activate(number);
+    const staged = await stage(context, store, merged, damaged);
+    const digest = digestOf(accepted.parts.manifest);
+    const done = { manifestDigest: digest, fetchedBytes };
+    if (isSame) {
+      progress({ kind: "step", step: "activate" });
+      const applied = await staged.activate(running?.number ?? 0);
+      const unwell = await unwellServices(context);
+      const outcome = applied.changed || fetchedBytes > 0 ? "repaired" : "unchanged";
+      return { outcome, generation: running?.number ?? 0, ...done, restarted: applied.restarted, unwell };
+    }
+    const excused = await unwellAndUnchanged(context, running, merged);
+    await fault("update.add");
+    const number = await add(context, accepted, composition.bases, reference);
+    const applied = await runTrial(
+      context,
+      {
+        kind: "update",
+        from: running?.number ?? null,
+        to: number,
+        manifest: merged,
+        tries: (merged.health ?? defaultGate).tries,
+        excused,
+        activate: () => staged.activate(number),
+      },
+      progress,
+    );
     await fault("update.end");
-    return {
-      outcome: outcomeOf(isSame, applied, fetchedBytes),
-      generation: number,
-      manifestDigest: digestOf(accepted.parts.manifest),
-      fetchedBytes,
-      restarted: applied.restarted,
-      unwell: await unwellServices(context),
-    };
+    const unwell = await unwellServices(context);
+    return { outcome: "updated", generation: number, ...done, restarted: applied.restarted, unwell };
   });
 }
 
-function outcomeOf(isSame: boolean, applied: Applied, fetchedBytes: number): UpdateResult["outcome"] {
-  if (!isSame) return "updated";
-  return applied.changed || fetchedBytes > 0 ? "repaired" : "unchanged";
-}
-
-function refusePartial({ manifest }: Candidate): void {
-  if (manifest.update_type === "partial") {
-    throw new MosError(
-      "update-type-unsupported",
-      "the manifest is a partial one, which this version cannot merge",
-    );
-  }
+/** What was unwell before and does not change says nothing about the new manifest. */
+async function unwellAndUnchanged(
+  context: AgentContext,
+  running: LoadedGeneration | undefined,
+  merged: InstallManifest,
+): Promise<string[]> {
+  if (running === undefined) return [];
+  const unwell = new Set((await unwellServices(context)).map(({ service }) => service));
+  const before = new Map(
+    running.manifest.targets.map((target) => [target.service_name, JSON.stringify(target)]),
+  );
+  return merged.targets
+    .filter((target) => before.get(target.service_name) === JSON.stringify(target))
+    .map(({ service_name }) => service_name)
+    .filter((service) => unwell.has(service));
 }

@@ -43,13 +43,18 @@ function extendBy(start: Uint8Array, digests: readonly Uint8Array[]): Uint8Array
   return digests.reduce((value, digest) => extendPcr("sha256", value, digest), start);
 }
 
-/** Every value that PCR 7 may have after these events: open, or closed after any of them. */
+/** Whoever asks for the secrets again on a running system closes it again. As many times as are looked for. */
+const maxClosings = 16;
+
+/** Every value that PCR 7 may have after these events: open, or closed after any of them, and again at the end. */
 function waysOfPcr7(start: Uint8Array, digests: readonly Uint8Array[]): readonly Way[] {
   const open = extendBy(start, digests);
-  const closed = [...digests, undefined].map((_digest, at): Way => {
+  const closed = [...digests, undefined].flatMap((_digest, at): Way[] => {
     const before = extendBy(start, digests.slice(0, at));
-    const value = extendBy(before, [closingDigest, ...digests.slice(at)]);
-    return { value, beforeClosing: before, closed: true };
+    const once = extendBy(before, [closingDigest, ...digests.slice(at)]);
+    const values = [once];
+    while (values.length < maxClosings) values.push(extendBy(values.at(-1) ?? once, [closingDigest]));
+    return values.map((value) => ({ value, beforeClosing: before, closed: true }));
   });
   return [{ value: open, beforeClosing: open, closed: false }, ...closed];
 }

@@ -293,12 +293,16 @@ export const catalogue = {
     means: "An image's configuration cannot be turned into a service.",
     hint: "Give the image an entrypoint, and values without NUL characters.",
   },
-  "update-type-unsupported": {
+  "partial-refused": {
     exit: refused,
-    means: "A partial manifest was given, which this version cannot merge.",
-    hint: "Publish a manifest with update_type: complete.",
+    means: "A partial manifest does not go together with what runs.",
+    hint: "Publish a complete manifest.",
   },
-
+  "generation-failed-before": {
+    exit: refused,
+    means: "The manifest was tried on this device before and was not healthy.",
+    hint: "Publish a corrected one; mosctl update --retry REF tries this one again.",
+  },
   // Firmware: variables, signed images, measurements.
   "efi-variable-missing": {
     exit: refused,
@@ -489,6 +493,16 @@ export const catalogue = {
   },
 
   // What happens on systemd and other programs.
+  "generation-unhealthy": {
+    exit: unhealthy,
+    means: "A new generation did not become healthy in time; what ran before runs again.",
+    hint: "mosctl status says why; journalctl -b -u mosd -u 'mos-svc-*' has the whole story.",
+  },
+  "generation-tries-exhausted": {
+    exit: unhealthy,
+    means: "Every try of a new generation was interrupted, by a reboot or a crash.",
+    hint: "journalctl -b -1 says what happened; mosctl update --retry REF tries again.",
+  },
   "layer-corrupt": {
     exit: unhealthy,
     means: "dm-verity found a block of a layer that is not what was signed.",

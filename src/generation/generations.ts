@@ -5,10 +5,16 @@ import { join } from "node:path";
 import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import type { Places } from "../services/unit-names.ts";
-import { addDirectory, readSymlink, replaceSymlink } from "../system/atomic-file.ts";
+import { addDirectory, readSymlink, removeWhole, replaceSymlink } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
 import { generationPath, generationsPath, pointerPath } from "./places.ts";
-import { readSignedParts, readStateFile, type SignedParts, signedFiles } from "./signed-parts.ts";
+import {
+  hasSignedParts,
+  readSignedParts,
+  readStateFile,
+  type SignedParts,
+  signedFiles,
+} from "./signed-parts.ts";
 
 const recordSchema = z.strictObject({
   version: z.literal(1),
@@ -22,9 +28,29 @@ const recordSchema = z.strictObject({
 
 export type GenerationRecord = z.infer<typeof recordSchema>;
 
-export interface Generation extends SignedParts {
+/** What was signed, and on what it stands. */
+export interface GenerationContent extends SignedParts {
+  /** For a partial manifest: those that were applied before it and of which something stays, the oldest first. */
+  readonly bases: readonly SignedParts[];
+}
+
+export interface Generation extends GenerationContent {
   readonly number: number;
   readonly record: GenerationRecord;
+}
+
+/** As many manifests as one generation may consist of; then a complete one is due. */
+export const maxBases = 32;
+
+function basePrefix(index: number): string {
+  return `base-${index + 1}-`;
+}
+
+async function readBases(directory: string): Promise<SignedParts[]> {
+  const bases: SignedParts[] = [];
+  while (bases.length < maxBases && (await hasSignedParts(directory, basePrefix(bases.length))))
+    bases.push(await readSignedParts(directory, basePrefix(bases.length)));
+  return bases;
 }
 
 const recordName = "generation.json";
@@ -69,8 +95,9 @@ export async function pointedGeneration(
 /** Reads a generation as it lies on disk; nothing in it is trusted yet. @throws MosError `state-invalid` */
 export async function readGeneration(places: Places, number: number): Promise<Generation> {
   const directory = generationPath(places, number);
-  const [parts, recordBytes] = await Promise.all([
+  const [parts, bases, recordBytes] = await Promise.all([
     readSignedParts(directory),
+    readBases(directory),
     readStateFile(join(directory, recordName), 64 * 1024),
   ]);
   const record = recordSchema.safeParse(parseJson(recordBytes, join(directory, recordName)));
@@ -83,7 +110,7 @@ export async function readGeneration(places: Places, number: number): Promise<Ge
       },
     );
   }
-  return { number, ...parts, record: record.data };
+  return { number, ...parts, bases, record: record.data };
 }
 
 /**
@@ -92,15 +119,21 @@ export async function readGeneration(places: Places, number: number): Promise<Ge
  */
 export async function addGeneration(
   places: Places,
-  parts: SignedParts,
+  content: GenerationContent,
   record: GenerationRecord,
 ): Promise<number> {
   const number = ((await listGenerations(places)).at(-1) ?? 0) + 1;
   await addDirectory(generationPath(places, number), [
-    ...signedFiles(parts),
+    ...signedFiles(content),
+    ...content.bases.flatMap((base, i) => [...signedFiles(base, basePrefix(i))]),
     [recordName, Buffer.from(`${JSON.stringify(record)}\n`)],
   ]);
   return number;
+}
+
+/** Removes a generation that no pointer names. */
+export async function removeGeneration(places: Places, number: number): Promise<void> {
+  await removeWhole(generationPath(places, number));
 }
 
 /** Makes a generation the one that runs, at this and every later boot. The one before becomes `previous`. */

@@ -37,6 +37,21 @@ export function idmapsPath({ state }: Places): string {
   return join(state, "idmaps.json");
 }
 
+/** The transaction under way. */
+export function journalPath({ state }: Places): string {
+  return join(state, "journal.json");
+}
+
+/** Where a journal that cannot be read is kept for a person to look at. */
+export function damagedJournalPath({ state }: Places): string {
+  return join(state, "journal.json.damaged");
+}
+
+/** Manifests that failed here. */
+export function failuresPath({ state }: Places): string {
+  return join(state, "failed.json");
+}
+
 export function lockPath({ run }: Places): string {
   return join(run, "lock");
 }

@@ -15,18 +15,26 @@ export interface SignedParts {
 /** As many signatures as a policy may ask for. */
 export const maxSignatures = 16;
 
-const manifestName = "install.json";
+function manifestName(prefix: string): string {
+  return `${prefix}install.json`;
+}
 
-function pairNames(index: number): { readonly signature: string; readonly certificates: string } {
+function pairNames(
+  prefix: string,
+  index: number,
+): { readonly signature: string; readonly certificates: string } {
   const number = index === 0 ? "" : `-${index + 1}`;
-  return { signature: `install.json.signed${number}`, certificates: `cert${number}.pem` };
+  return { signature: `${prefix}install.json.signed${number}`, certificates: `${prefix}cert${number}.pem` };
 }
 
 /** The files of signed parts, by name. */
-export function signedFiles({ manifest, signatures }: SignedParts): ReadonlyMap<string, Uint8Array> {
-  const files = new Map([[manifestName, manifest]]);
+export function signedFiles(
+  { manifest, signatures }: SignedParts,
+  prefix = "",
+): ReadonlyMap<string, Uint8Array> {
+  const files = new Map([[manifestName(prefix), manifest]]);
   for (const [i, { signature, certificates }] of signatures.entries()) {
-    const names = pairNames(i);
+    const names = pairNames(prefix, i);
     files.set(names.signature, signature);
     files.set(names.certificates, certificates);
   }
@@ -55,19 +63,24 @@ export async function readStateFile(path: string, limit: number): Promise<Uint8A
   return content;
 }
 
+/** Whether signed parts lie under this prefix. */
+export async function hasSignedParts(directory: string, prefix: string): Promise<boolean> {
+  return (await readOptional(join(directory, manifestName(prefix)), limits.installManifest)) !== undefined;
+}
+
 /** Reads signed parts as they lie on disk; nothing in them is trusted yet. @throws MosError `state-invalid` */
-export async function readSignedParts(directory: string): Promise<SignedParts> {
-  const manifest = await readStateFile(join(directory, manifestName), limits.installManifest);
+export async function readSignedParts(directory: string, prefix = ""): Promise<SignedParts> {
+  const manifest = await readStateFile(join(directory, manifestName(prefix)), limits.installManifest);
   const signatures: SignaturePair[] = [];
   for (let i = 0; i < maxSignatures; i++) {
-    const names = pairNames(i);
+    const names = pairNames(prefix, i);
     const signature = await readOptional(join(directory, names.signature), limits.signature);
     if (signature === undefined) break;
     const certificates = await readStateFile(join(directory, names.certificates), limits.certificate);
     signatures.push({ signature, certificates });
   }
   if (signatures.length === 0) {
-    const path = join(directory, pairNames(0).signature);
+    const path = join(directory, pairNames(prefix, 0).signature);
     throw new MosError("state-invalid", `${path} is missing`, { about: path });
   }
   return { manifest, signatures };

@@ -43,10 +43,12 @@ export function compileManifest(
         storage: target.storage,
         size: image.size,
         secrets: [...(secrets[i] ?? [])],
+        ...(target.health === undefined ? {} : { health: target.health }),
       };
     }),
     update_type: manifest.update_type,
     ...(manifest.release === undefined ? {} : { release: compileRelease(manifest.release, anchors) }),
+    ...(manifest.health === undefined ? {} : { health: manifest.health }),
   };
 }
 

@@ -4,6 +4,7 @@
 import type * as z from "zod";
 import { MosError } from "../errors/mos-error.ts";
 import { type Json, parseJson } from "../system/json.ts";
+import type { Gate, Health } from "./health-schema.ts";
 import type { Problem } from "./problem.ts";
 import { checkRules } from "./rules.ts";
 import { type InstallManifest, installManifestSchema, type Release } from "./schema.ts";
@@ -31,6 +32,30 @@ function encodeRelease({ serial, epoch, expires, anchors, revoked }: Release): J
 /** Ours too. */
 function encodeSecret({ name, data, recipients }: Secret): Json {
   return { name, data, recipients: recipients.map(({ key, sealed }) => ({ key, sealed })) };
+}
+
+/** Ours too. */
+function encodeHealth({ http, tcp, exec, ...times }: Health): Json {
+  const { interval, timeout, retries, start_period, required } = times;
+  return {
+    ...(http === undefined
+      ? {}
+      : {
+          http: {
+            port: http.port,
+            path: http.path,
+            ...(http.status === undefined ? {} : { status: http.status }),
+          },
+        }),
+    ...(tcp === undefined ? {} : { tcp: { port: tcp.port } }),
+    ...(exec === undefined ? {} : { exec: [...exec] }),
+    ...{ interval, timeout, retries, start_period, required },
+  };
+}
+
+/** Ours too. */
+function encodeGate({ timeout, settle, tries }: Gate): Json {
+  return { timeout, settle, tries };
 }
 
 /**
@@ -71,9 +96,11 @@ export function encodeInstallManifest(manifest: InstallManifest): Uint8Array {
         : { storage: t.storage.map((m) => ({ dest: m.dest, label: m.label })) }),
       size: t.size,
       ...(t.secrets.length === 0 ? {} : { secrets: t.secrets.map(encodeSecret) }),
+      ...(t.health === undefined ? {} : { health: encodeHealth(t.health) }),
     })),
     update_type: manifest.update_type,
     ...(manifest.release === undefined ? {} : { release: encodeRelease(manifest.release) }),
+    ...(manifest.health === undefined ? {} : { health: encodeGate(manifest.health) }),
   };
   return new TextEncoder().encode(goJson(document));
 }

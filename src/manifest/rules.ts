@@ -20,6 +20,8 @@ export function checkRules(manifest: AnyManifest): Problem[] {
     ...mounts(manifest),
     ...onlyContainersRun(manifest),
     ...secretProblems(manifest),
+    ...probes(manifest),
+    ...partialKeepsTrust(manifest),
     ...trustInHigherEpoch(manifest),
   ];
 }
@@ -184,5 +186,34 @@ function trustInHigherEpoch({ release }: AnyManifest): Problem[] {
     .map((key) => ({
       path: ["release", key],
       message: "a release that changes whom devices trust needs an epoch above 0",
+    }));
+}
+
+/** Who answers a probe, and how the agent comes to it. */
+function probes({ targets }: AnyManifest): Problem[] {
+  return targets.flatMap(({ health, service_type, network }, i) => {
+    if (health === undefined) return [];
+    const path = ["targets", i, "health"];
+    if (service_type !== "container")
+      return [{ path, message: `a target of type ${service_type} does not run, so it cannot be asked` }];
+    const asked = health.http !== undefined ? "http" : health.tcp !== undefined ? "tcp" : undefined;
+    if (asked === undefined || network.type !== "none") return [];
+    return [
+      {
+        path: [...path, asked],
+        message: "a service with network none cannot be reached: use exec, or another network",
+      },
+    ];
+  });
+}
+
+/** What stays beside a partial manifest was signed before it, so a change of trust has to come with everything. */
+function partialKeepsTrust({ update_type, release }: AnyManifest): Problem[] {
+  if (update_type === "complete" || release === undefined) return [];
+  return (["anchors", "revoked"] as const)
+    .filter((key) => release[key] !== undefined)
+    .map((key) => ({
+      path: ["release", key],
+      message: "only a complete manifest can change whom devices trust",
     }));
 }

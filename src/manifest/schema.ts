@@ -5,6 +5,12 @@ import * as z from "zod";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { parseCidr } from "./address.ts";
 import { base64Schema, fingerprintSchema } from "./binary.ts";
+import {
+  importGateSchema,
+  importHealthSchema,
+  installGateSchema,
+  installHealthSchema,
+} from "./health-schema.ts";
 import { containerPathSchema, lineSchema, nameSchema, reservedLabels } from "./names.ts";
 import { importSecretsSchema, installSecretsSchema } from "./secret-schema.ts";
 
@@ -96,6 +102,7 @@ const installTargetSchema = z.strictObject({
     .transform((mounts) => mounts ?? []),
   size: manifestSizeSchema,
   secrets: installSecretsSchema,
+  health: installHealthSchema.optional(),
 });
 
 const installVolumeSchema = z.strictObject({
@@ -129,6 +136,7 @@ export const installManifestSchema = z.strictObject({
   targets: z.array(installTargetSchema).max(512),
   update_type: z.enum(["complete", "partial"]),
   release: installReleaseSchema.optional(),
+  health: installGateSchema.optional(),
 });
 
 export type InstallManifest = z.output<typeof installManifestSchema>;
@@ -210,6 +218,9 @@ const importTargetSchema = z.strictObject({
     .optional()
     .describe("What a `rootfs:` source runs. Other sources bring their own configuration and refuse this."),
   secrets: importSecretsSchema,
+  health: importHealthSchema
+    .optional()
+    .describe("When the service counts as well. Left out: when systemd says that it is up, and stays so."),
 });
 
 const importVolumeSchema = z.strictObject({
@@ -263,7 +274,7 @@ export const importManifestSchema = z.strictObject({
     .enum(["complete", "partial"])
     .default("complete")
     .describe(
-      "`complete` replaces everything that ran; `partial` is published, but mosctl refuses it so far.",
+      "`complete` replaces everything that ran; `partial` replaces the targets and volumes that it names, and keeps the others under the signatures that they came with.",
     ),
   storage: z.array(importVolumeSchema).max(256).default([]).describe("Volumes that services share or keep."),
   targets: z
@@ -274,6 +285,9 @@ export const importManifestSchema = z.strictObject({
   release: importReleaseSchema
     .optional()
     .describe("Which release this is, and whom devices trust after it. Once used it cannot be left out."),
+  health: importGateSchema
+    .optional()
+    .describe("How a device judges the manifest as a whole before it keeps it."),
 });
 
 export type ImportManifest = z.output<typeof importManifestSchema>;

@@ -5,7 +5,7 @@ import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { asMosError, MosError } from "../errors/mos-error.ts";
-import { removeFile } from "../system/atomic-file.ts";
+import { discard } from "../system/atomic-file.ts";
 import { openFile, rename, type StateFile, syncDirectory } from "../system/durable.ts";
 import { pieceBytes, pieceCopied } from "./blob-read.ts";
 import { digestFromHex } from "./digest.ts";
@@ -52,7 +52,7 @@ export async function storeBlob(
   } catch (thrown) {
     const error = asMosError(thrown, descriptor.digest);
     const isUseless = fatal.has(error.code) || (await handle.stat()).size === 0;
-    if (isUseless) await removeFile(to.partial);
+    if (isUseless) await discard(to.partial);
     throw error;
   } finally {
     await handle.close();
@@ -208,7 +208,7 @@ async function openPartial(path: string): Promise<StateFile> {
   // Again when another process finished meanwhile: then what was opened is no longer what the name stands for.
   for (let attempt = 0; attempt < 3; attempt++) {
     const there = await lstat(path).catch(() => undefined);
-    if (there !== undefined && !(there.isFile() && there.nlink === 1)) await removeFile(path);
+    if (there !== undefined && !(there.isFile() && there.nlink === 1)) await discard(path);
     const handle = await openFile(path, flags, 0o600);
     try {
       if (!tryLockExclusive(handle.fd)) {

@@ -42,7 +42,7 @@ export async function writeFileAtomic(
     }
     await rename(temporary, path);
   } catch (error) {
-    await removeFile(temporary);
+    await discard(temporary);
     throw error;
   }
   await syncDirectory(dirname(path));
@@ -59,12 +59,24 @@ export async function createFile(path: string, content: string | Uint8Array, mod
     await handle.writeFile(content);
     await handle.sync();
   } catch (error) {
-    if (handle !== undefined) await removeFile(path);
+    if (handle !== undefined) await discard(path);
     throw error;
   } finally {
     await handle?.close();
   }
   await syncDirectory(dirname(path));
+}
+
+/** Removes a file or a symbolic link, durably. One that is not there is no error. */
+export async function removeFile(path: string): Promise<void> {
+  await discard(path);
+  await syncDirectory(dirname(path));
+}
+
+/** Gives a file another name in its directory, durably. */
+export async function moveFile(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await syncDirectory(dirname(to));
 }
 
 /** One name per target: what a power cut left behind is removed by the next attempt. */
@@ -106,7 +118,7 @@ export async function replaceSymlink(path: string, target: string): Promise<void
   try {
     await rename(temporary, path);
   } catch (error) {
-    await removeFile(temporary);
+    await discard(temporary);
     throw error;
   }
   await syncDirectory(dirname(path));
@@ -150,8 +162,8 @@ async function isDirectory(path: string): Promise<boolean> {
   return (await stat(path)).isDirectory();
 }
 
-/** Removes a file or a symbolic link. That there is none is no error. */
-export async function removeFile(path: string): Promise<void> {
+/** Removes a file or a symbolic link that a power cut may bring back. That there is none is no error. */
+export async function discard(path: string): Promise<void> {
   try {
     await unlink(path);
   } catch (error) {
@@ -169,7 +181,7 @@ export async function removeTree(path: string): Promise<void> {
     throw error;
   });
   if (stat === undefined) return;
-  if (!stat.isDirectory()) return await removeFile(path);
+  if (!stat.isDirectory()) return await discard(path);
   for (const name of await readdir(path)) await removeTree(join(path, name));
   await removeDirectory(path);
 }

@@ -23,12 +23,12 @@ async function systemctl(timeoutMs: number, ...args: string[]): Promise<string> 
 }
 
 /** Makes systemd and its generators read all unit files again. @throws MosError `systemd-failed` */
-export async function daemonReload(): Promise<void> {
+async function daemonReload(): Promise<void> {
   await systemctl(reloadTimeoutMs, "daemon-reload");
 }
 
 /** Stops units and waits until they are stopped. Units that are not loaded count as stopped. */
-export async function stopUnits(units: readonly string[]): Promise<void> {
+async function stopUnits(units: readonly string[]): Promise<void> {
   if (units.length === 0) return;
   const loaded = (await showUnits(units, ["Id", "LoadState"])).filter(
     (unit) => unit["LoadState"] === "loaded",
@@ -38,7 +38,7 @@ export async function stopUnits(units: readonly string[]): Promise<void> {
 }
 
 /** Starts units without waiting for them: what is asked during boot must not wait for the boot itself. */
-export async function startUnitsNoBlock(units: readonly string[]): Promise<void> {
+async function startUnitsNoBlock(units: readonly string[]): Promise<void> {
   if (units.length > 0) await systemctl(startTimeoutMs, "start", "--no-block", "--", ...units);
 }
 
@@ -46,7 +46,7 @@ export async function startUnitsNoBlock(units: readonly string[]): Promise<void>
  * Starts units and waits until each is up or has failed; which of them failed is seen in their state.
  * Earlier failures are forgotten first, so that a start limit does not refuse them.
  */
-export async function startUnits(units: readonly string[]): Promise<void> {
+async function startUnits(units: readonly string[]): Promise<void> {
   if (units.length === 0) return;
   await run("systemctl", ["reset-failed", "--", ...units], { accept: [0, 1, 5] });
   await run("systemctl", ["start", "--", ...units], {
@@ -58,10 +58,7 @@ export async function startUnits(units: readonly string[]): Promise<void> {
 export type UnitProperties = Readonly<Record<string, string | undefined>>;
 
 /** Properties of units as `systemctl show` prints them, one record a unit, in the order asked. Times in µs. */
-export async function showUnits(
-  units: readonly string[],
-  properties: readonly string[],
-): Promise<UnitProperties[]> {
+async function showUnits(units: readonly string[], properties: readonly string[]): Promise<UnitProperties[]> {
   if (units.length === 0) return [];
   const text = await systemctl(
     30_000,
@@ -91,7 +88,7 @@ export function parseShow(text: string): UnitProperties[] {
 }
 
 /** The last lines that a unit logged in this boot, oldest first; empty when the journal has none. */
-export async function lastLogLines(unit: string, count: number): Promise<string[]> {
+async function lastLogLines(unit: string, count: number): Promise<string[]> {
   const { stdout } = await run(
     "journalctl",
     ["--boot", "--quiet", "--no-pager", "--output=cat", `--lines=${count}`, `--unit=${unit}`],
@@ -99,3 +96,18 @@ export async function lastLogLines(unit: string, count: number): Promise<string[
   );
   return stdout.split("\n").filter((line) => line.trim() !== "");
 }
+
+/** What the agent asks of a service manager. */
+export interface ServiceManager {
+  readonly daemonReload: typeof daemonReload;
+  readonly stopUnits: typeof stopUnits;
+  readonly startUnits: typeof startUnits;
+  readonly startUnitsNoBlock: typeof startUnitsNoBlock;
+  readonly showUnits: typeof showUnits;
+  readonly lastLogLines: typeof lastLogLines;
+}
+
+/** The one of this system. */
+export const systemd: ServiceManager = {
+  ...{ daemonReload, stopUnits, startUnits, startUnitsNoBlock, showUnits, lastLogLines },
+};

@@ -3,11 +3,11 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect } from "vitest";
-import type { AgentContext } from "../../src/agent/context.ts";
 import { update } from "../../src/agent/update.ts";
 import type { Release } from "../../src/manifest/schema.ts";
 import { makeSigners, packImage, type Signers } from "../integration/refusals-fixture.ts";
 import type { Issued } from "../unit/trust/authority.ts";
+import type { Device } from "./device.ts";
 import { explore, type Scenario } from "./explore.ts";
 import { type LayerFile, type Published, publishRelease, type Service } from "./releases.ts";
 
@@ -19,8 +19,8 @@ export function report(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-export async function apply(device: AgentContext, { reference }: Published): Promise<unknown> {
-  return await update(device, reference, { allowOlder: true }, () => undefined);
+export async function apply(device: Device, { reference }: Published): Promise<unknown> {
+  return await update(device, reference, { allowOlder: true, retry: false }, () => undefined);
 }
 
 export class CrashBench {

@@ -1,32 +1,58 @@
 // A device in memory, which can be switched off at any moment: what it must be like when it is on again.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { boot } from "../../src/agent/boot.ts";
+import { type BootOutcome, boot } from "../../src/agent/boot.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
 import { history } from "../../src/agent/history.ts";
+import { watchTrial } from "../../src/agent/trial.ts";
+import { asMosError } from "../../src/errors/mos-error.ts";
+import { readFailures } from "../../src/generation/failures.ts";
 import { listGenerations, pointedGeneration, readGeneration } from "../../src/generation/generations.ts";
 import { readIdMaps } from "../../src/generation/idmaps.ts";
+import { readJournal } from "../../src/generation/journal.ts";
+import { lockPath } from "../../src/generation/places.ts";
 import { parseInstallManifest } from "../../src/manifest/install-json.ts";
 import { type Digest, digestOf, hexOf } from "../../src/oci/digest.ts";
 import { parseManifest } from "../../src/oci/model.ts";
 import type { IdMaps } from "../../src/services/idmap.ts";
 import type { Places } from "../../src/services/unit-names.ts";
+import { withLock } from "../../src/system/lock.ts";
 import { contextIn } from "../integration/device-fixture.ts";
-import { powerOn } from "./programs.ts";
+import { type MemoryManager, memoryManager } from "../memory-manager.ts";
 
-/** A device with this anchor and nothing else, in a directory that must not be there yet. */
-export function newDevice(root: string, caPem: string): AgentContext {
-  mkdirSync(join(root, "state"), { recursive: true });
-  writeFileSync(join(root, "ca.pem"), caPem);
-  return contextIn(root);
+export interface Device extends AgentContext {
+  readonly systemd: MemoryManager;
 }
 
-/** The power comes back: nothing of /run is there. */
-export function switchOn({ places, unitDirectory, quadletDirectory }: AgentContext): void {
+/** A device with this anchor and nothing else, in a directory that must not be there yet. */
+export function newDevice(root: string, caPem: string): Device {
+  mkdirSync(join(root, "state"), { recursive: true });
+  writeFileSync(join(root, "ca.pem"), caPem);
+  return { ...contextIn(root), systemd: memoryManager() };
+}
+
+/** The power comes back: nothing of /run is there, nothing runs. */
+export function switchOn({ places, unitDirectory, quadletDirectory, systemd }: Device): void {
   for (const path of [places.run, unitDirectory, quadletDirectory]) {
     rmSync(path, { recursive: true, force: true });
   }
-  powerOn();
+  systemd.up.clear();
+}
+
+/** What the agent does when it starts (agent/daemon.ts): the boot, and the end of a trial that it finds. */
+export async function recover(device: Device): Promise<Exclude<BootOutcome, { readonly kind: "refused" }>> {
+  const { outcome } = await boot(device);
+  if (outcome.kind === "refused") throw outcome.error;
+  if (outcome.kind !== "no-generation" && outcome.trial !== undefined) {
+    const { trial } = outcome;
+    await withLock(lockPath(device.places), "trial", () => watchTrial(device, trial)).catch(
+      (error: unknown) => {
+        // It went back, as it should when the generation is not healthy.
+        if (asMosError(error).code !== "generation-unhealthy") throw error;
+      },
+    );
+  }
+  return outcome;
 }
 
 /** What may be current after a cut. */
@@ -97,6 +123,8 @@ async function checkRest(context: AgentContext, { idmaps }: Expected): Promise<v
   const previous = await pointedGeneration(places, "previous");
   const generations = await listGenerations(places);
   demand(previous === undefined || generations.includes(previous), "the generation before is not there");
+  demand((await readJournal(places)) === undefined, "the journal is still there");
+  await readFailures(places);
   for (const number of generations) await readGeneration(places, number);
   await history(context);
   const ids = await readIdMaps(places);
@@ -110,17 +138,17 @@ async function checkRest(context: AgentContext, { idmaps }: Expected): Promise<v
  * @throws Error saying what is not as it has to be
  */
 export async function bootAndCheck(
-  context: AgentContext,
+  context: Device,
   expected: Expected,
   isThorough: boolean,
 ): Promise<Digest | undefined> {
   switchOn(context);
-  const { outcome } = await boot(context);
-  if (outcome.kind === "refused") throw outcome.error;
+  const outcome = await recover(context);
   const [problem] = outcome.kind === "no-generation" ? [] : outcome.problems;
   demand(problem === undefined, `${problem?.service}: ${problem?.error.message}`);
+  const [damage] = outcome.kind === "no-generation" ? [] : outcome.damage;
+  demand(damage === undefined, `taken for damage: ${damage?.message}`);
   const current = readCurrent(context);
-  demand((current === undefined) === (outcome.kind === "no-generation"), `the boot said ${outcome.kind}`);
   demand(
     expected.current.includes(current),
     `${current ?? "nothing"} is current, not ${expected.current.map((one) => one ?? "nothing").join(" or ")}`,
@@ -128,8 +156,11 @@ export async function bootAndCheck(
   checkNames(context);
   if (isThorough) {
     await checkRest(context, expected);
-    const { outcome: again } = await boot(context);
-    demand(again.kind === "unchanged" || again.kind === "no-generation", `booted again: ${again.kind}`);
+    const again = await recover(context);
+    demand(
+      again.kind === (current === undefined ? "no-generation" : "unchanged"),
+      `booted again: ${again.kind}`,
+    );
   }
   return current;
 }

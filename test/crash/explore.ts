@@ -1,22 +1,19 @@
 // Runs a piece of work once, and then what follows a power cut at each of its changes of the disk.
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { boot } from "../../src/agent/boot.ts";
-import type { AgentContext } from "../../src/agent/context.ts";
 import { readIdMaps } from "../../src/generation/idmaps.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { IdMaps } from "../../src/services/idmap.ts";
-import { bootAndCheck, type Expected, newDevice, switchOn } from "./device.ts";
+import { bootAndCheck, type Device, type Expected, newDevice, recover, switchOn } from "./device.ts";
 import { cutPoints, type Operation, type Outcome, outcomeOf, type Recording } from "./disk.ts";
 import { fingerprint, materialise, outcomesAt, randomFrom } from "./outcomes.ts";
-import { onMachine } from "./programs.ts";
 import { record } from "./record.ts";
 
 export interface Scenario {
   /** Brings a new device to where the work begins. */
-  readonly prepare: (device: AgentContext) => Promise<unknown>;
+  readonly prepare: (device: Device) => Promise<unknown>;
   /** What is cut off. It must be right to do it again after a cut. */
-  readonly work: (device: AgentContext) => Promise<unknown>;
+  readonly work: (device: Device) => Promise<unknown>;
   /** Digest of install.json that is current before and after the work; undefined for none. */
   readonly before: Digest | undefined;
   readonly after: Digest | undefined;
@@ -66,7 +63,7 @@ class Exploration {
   }
 
   /** Puts an outcome on the disk of a device that is switched off. */
-  put(recording: Recording, outcome: Outcome, name: string): AgentContext {
+  put(recording: Recording, outcome: Outcome, name: string): Device {
     const device = newDevice(join(this.place, name), this.bench.caPem);
     rmSync(device.places.state, { recursive: true });
     materialise(recording, outcome, device.places.state);
@@ -103,7 +100,7 @@ class Exploration {
     try {
       const device = this.put(recording, outcome, name);
       const expected = { current, idmaps: this.idmaps };
-      const runs = await onMachine(() => survive(device, scenario, expected, isRepeated));
+      const runs = await survive(device, scenario, expected, isRepeated);
       this.counts[runs === scenario.after ? "new" : "old"]++;
     } catch (error) {
       const what = error instanceof Error ? error.message : error;
@@ -115,10 +112,6 @@ class Exploration {
 
 /** @throws Error naming the operation after which the power went, and what was not as it has to be */
 export async function explore(bench: Bench, scenario: Scenario): Promise<Explored> {
-  return await onMachine(() => exploreHere(bench, scenario));
-}
-
-async function exploreHere(bench: Bench, scenario: Scenario): Promise<Explored> {
   const place = mkdtempSync(join(bench.directory, "device-"));
   const device = newDevice(join(place, "original"), bench.caPem);
   switchOn(device);
@@ -159,7 +152,7 @@ async function killAndCut(exploration: Exploration, scenario: Scenario, killed: 
   const continued = await record(
     device.places.state,
     async () => {
-      await boot(device);
+      await recover(device);
       await scenario.work(device);
     },
     killed,
@@ -175,7 +168,7 @@ async function killAndCut(exploration: Exploration, scenario: Scenario, killed: 
 
 /** The device boots, and the same work done again ends as it should have. @returns what ran after the boot */
 async function survive(
-  device: AgentContext,
+  device: Device,
   { work, after }: Scenario,
   expected: Expected,
   isRepeated: boolean,

@@ -24,6 +24,8 @@ export interface Published {
   readonly layers: readonly LayerFile[];
 }
 
+/** Judged at the first look. */
+const health = { timeout: 60, settle: 0, tries: 3 };
 const run = { entrypoint: ["/bin/service"], cmd: [], env: [], user: "", working_dir: "" };
 
 /** Publishes a release into an OCI layout of its own. @param by who signs it, in order */
@@ -50,7 +52,7 @@ export async function publishRelease(
     const { size } = image.manifest.descriptor;
     targets.push(sampleTarget({ service_name: name, nsgroup: name, digest, size }));
   }
-  const installJson = encodeInstallManifest(sampleManifest({ targets, release }));
+  const installJson = encodeInstallManifest(sampleManifest({ targets, release, health }));
   const install = installArtifact({ installJson });
   const referrers = by.flatMap((signer) => [
     referrerOf("certificate", Buffer.from(signer.pem), install),

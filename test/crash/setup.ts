@@ -9,3 +9,8 @@ vi.mock("../../src/system/process.ts", async (original) => {
   const { withPrograms } = await import("./programs.ts");
   return withPrograms(await original());
 });
+// Thousands of devices have a lot to tell.
+vi.mock("../../src/agent/log.ts", () => {
+  const quiet = (): void => undefined;
+  return { log: { info: quiet, warn: quiet, error: quiet } };
+});

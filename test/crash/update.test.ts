@@ -2,8 +2,8 @@
 // it may hold then (disk.ts); or the agent is killed there, starts again, and the power goes after that. The device boots
 // with exactly the old generation or the new, whole, and can do again what was cut.
 import { describe, expect, test } from "vitest";
-import type { AgentContext } from "../../src/agent/context.ts";
 import { apply, crashBench, report, seed } from "./bench.ts";
+import type { Device } from "./device.ts";
 import { explore } from "./explore.ts";
 
 const bench = crashBench();
@@ -39,8 +39,8 @@ describe("a power cut", () => {
       const two = await bench().publish({ web: ["b"] }, second);
       const { directory, signers } = bench();
       const scenario = {
-        prepare: (device: AgentContext) => apply(device, one),
-        work: (device: AgentContext) => apply(device, two),
+        prepare: (device: Device) => apply(device, one),
+        work: (device: Device) => apply(device, two),
         before: one.digest,
         after: two.digest,
       };

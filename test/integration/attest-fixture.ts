@@ -192,7 +192,7 @@ export async function apply(
   const manifest = encodeInstallManifest(sampleManifest({ product, ...change }));
   const key = readSigningKey(await readFile(join(root, "demo/manifest/zot/privkey.pem"), "utf8"), "test");
   const certificates = await readFile(join(root, "demo/manifest/zot/cert.pem"));
-  const parts = { manifest, signatures: [{ signature: signBytes(manifest, key), certificates }] };
+  const parts = { manifest, signatures: [{ signature: signBytes(manifest, key), certificates }], bases: [] };
   const record = {
     version: 1,
     reference: "oci:x:1",

@@ -198,6 +198,17 @@ mount --bind "$OUT/etc" /etc
 rm -rf /etc/mos
 mount -t tmpfs tmpfs /var/lib
 mount -t tmpfs tmpfs /run
+# A service manager with which everything succeeds: here is no systemd, the machine lane has one.
+mkdir /run/bin
+cat >/run/bin/systemctl <<'END'
+#!/bin/sh
+[ "$1" = show ] || exit 0
+while [ "$1" != -- ]; do shift; done
+shift
+for unit; do printf 'Id=%s\nLoadState=loaded\nActiveState=active\nNRestarts=0\n\n' "$unit"; done
+END
+chmod 755 /run/bin/systemctl
+PATH=/run/bin:$PATH
 set +e
 i=0
 mosctl() { "$NODE" "$MAIN" mosctl "$@" >"$OUT/$i.out" 2>"$OUT/$i.err"; echo $? >"$OUT/$i.exit"; i=$((i + 1)); }
@@ -231,7 +242,7 @@ test ! -e /var/lib/mos/generations
     expect(errorIn(update as Answer)).toEqual({ exit: 4, code: "anchor-missing" });
   });
 
-  test("an update is taken as far as systemd, and refused ones leave it as it is", async () => {
+  test("an update is made, and refused ones leave it as it is", async () => {
     const answers = await onDevice(`
 mkdir /etc/mos
 cp "$CA" /etc/mos/manifestCA.pem
@@ -246,8 +257,10 @@ mosctl update oci:layout:1.0.0 --json
 kill $holder
 [ "$before" = "$(find /var/lib/mos -type f -o -type l | sort | xargs ls -l --time-style=full-iso)" ]
 `);
-    expect(answers.map(errorIn)).toEqual([
-      { exit: 1, code: "systemd-failed" },
+    const [first, ...others] = answers;
+    expect(first?.exit).toBe(0);
+    expect(JSON.parse(first?.stdout ?? "")).toMatchObject({ outcome: "updated", generation: 1, unwell: [] });
+    expect(others.map(errorIn)).toEqual([
       { exit: 5, code: "not-found" },
       { exit: 5, code: "registry-unreachable" },
       { exit: 3, code: "reference-invalid" },
@@ -270,6 +283,6 @@ test "$(readlink /var/lib/mos/current)" = generations/2
       health: "refused",
       error: { code: "signature-invalid" },
     });
-    expect(errorIn(again as Answer).code).toBe("systemd-failed");
+    expect(again?.exit).toBe(0);
   });
 });

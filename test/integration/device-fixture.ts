@@ -7,6 +7,7 @@ import { type UpdateOptions, update } from "../../src/agent/update.ts";
 import { asMosError, type MosError } from "../../src/errors/mos-error.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { builtInPolicy } from "../../src/trust/policy.ts";
+import { memoryManager } from "../memory-manager.ts";
 
 /** A device whose state, units and anchor (`ca.pem`) are below `root`. */
 export function contextIn(root: string): AgentContext {
@@ -23,25 +24,31 @@ export function contextIn(root: string): AgentContext {
       deviceCertificates: [join(root, "server.crt")],
       measurements: { firmware: join(root, "firmware.log"), systemd: join(root, "systemd.log") },
     },
+    systemd: memoryManager(),
     buildTime: new Date(0),
   };
 }
 
-/** Why an update did not succeed. It never does here: at best it ends where systemd is asked (`systemd-failed`). */
-export async function updateError(
+/** How an update ended: `updated`, `unchanged` and `repaired` are its outcomes, everything else is an error's code. */
+export interface Ending extends Pick<MosError, "message" | "about" | "hint" | "problems" | "cause"> {
+  readonly code: string;
+  readonly exitCode: number;
+}
+
+export async function updateEnding(
   device: AgentContext,
   reference: string,
   onStep: (step: string) => void = () => undefined,
-  options: UpdateOptions = { allowOlder: false },
-): Promise<MosError> {
+  options: UpdateOptions = { allowOlder: false, retry: false },
+): Promise<Ending> {
   try {
-    await update(device, reference, options, (event) => {
+    const { outcome } = await update(device, reference, options, (event) => {
       if (event.kind === "step") onStep(event.step);
     });
+    return { code: outcome, exitCode: 0, message: "", about: undefined, hint: "", problems: [] };
   } catch (error) {
     return asMosError(error);
   }
-  throw new Error("the update went through");
 }
 
 async function describeEntry(path: string): Promise<string> {

@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { listGenerations, pointedGeneration } from "../../src/generation/generations.ts";
-import { contextIn, snapshot, updateError } from "./device-fixture.ts";
+import { contextIn, snapshot, updateEnding } from "./device-fixture.ts";
 
 /** What one attempt did. */
 export interface Attempt {
@@ -24,7 +24,7 @@ const { state } = device.places;
 
 async function attempt(tag: string, onStep?: (step: string) => void): Promise<Attempt> {
   const before = await snapshot(device);
-  const { code } = await updateError(device, `oci:${layout}:${tag}`, onStep);
+  const { code } = await updateEnding(device, `oci:${layout}:${tag}`, onStep);
   const names = (directory: string) => readdirSync(join(state, "oci", directory)).sort();
   return {
     code,
@@ -57,7 +57,7 @@ if (scenario === "small") {
   mount("size=8m");
   attempts.push(await attempt("1.0.0"));
 } else if (scenario === "inodes") {
-  for (let inodes = 10; attempts.at(-1)?.code !== "systemd-failed" && inodes < 60; inodes++) {
+  for (let inodes = 10; attempts.at(-1)?.code !== "updated" && inodes < 60; inodes++) {
     mount(`size=40m,nr_inodes=${inodes}`);
     attempts.push(await attempt("1.0.0"));
     execFileSync("umount", [state]);

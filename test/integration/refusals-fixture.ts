@@ -4,7 +4,6 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
 import type { AgentContext } from "../../src/agent/context.ts";
-import type { MosError } from "../../src/errors/mos-error.ts";
 import { listGenerations } from "../../src/generation/generations.ts";
 import { packLayer } from "../../src/layers/pack.ts";
 import { encodeInstallManifest } from "../../src/manifest/install-json.ts";
@@ -17,7 +16,7 @@ import { type Descriptor, mediaTypes } from "../../src/oci/model.ts";
 import { sampleManifest, sampleTarget } from "../samples.ts";
 import { temporaryDirectory } from "../support.ts";
 import { type Issued, make } from "../unit/trust/authority.ts";
-import { contextIn, snapshot, updateError } from "./device-fixture.ts";
+import { contextIn, type Ending, snapshot, updateEnding } from "./device-fixture.ts";
 
 const created = "2026-01-02T03:04:05Z";
 
@@ -146,18 +145,14 @@ export async function runningDevice(signers: Signers, image: Image): Promise<Age
   const { reference } = await published(
     goodParts(signers, image, installManifest(image, { product: "before" })),
   );
-  expect((await updateError(device, reference)).code).toBe("systemd-failed");
+  expect((await updateEnding(device, reference)).code).toBe("updated");
   return device;
 }
 
 /** Updates, and expects a refusal by which nothing has changed. */
-export async function expectRefused(
-  device: AgentContext,
-  reference: string,
-  code: string,
-): Promise<MosError> {
+export async function expectRefused(device: AgentContext, reference: string, code: string): Promise<Ending> {
   const before = await snapshot(device);
-  const error = await updateError(device, reference);
+  const error = await updateEnding(device, reference);
   expect(error.code, error.message).toBe(code);
   expect(await snapshot(device)).toEqual(before);
   return error;
@@ -185,7 +180,7 @@ export async function expectPartsRefused(
   sound: Image,
   parts: Parts,
   code: string,
-): Promise<MosError> {
+): Promise<Ending> {
   const { reference } = await published(parts);
   const running = await runningDevice(signers, sound);
   const error = await expectRefused(running, reference, code);

@@ -160,9 +160,9 @@ describe("a signed manifest is no JSON that two readers read alike", () => {
   });
 });
 
-test("a partial manifest is refused, because it cannot be merged yet", async () => {
+test("a partial manifest is for another product than what runs", async () => {
   const text = JSON.stringify({ ...sound(), update_type: "partial" });
-  await expectTextRefused(text, "update-type-unsupported");
+  await expectTextRefused(text, "partial-refused");
 });
 
 test("an image manifest has another size than the signed one", async () => {

@@ -4,7 +4,7 @@ import { rm } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { listGenerations } from "../../src/generation/generations.ts";
 import { make } from "../unit/trust/authority.ts";
-import { updateError } from "./device-fixture.ts";
+import { updateEnding } from "./device-fixture.ts";
 import {
   expectPartsRefused,
   goodParts,
@@ -128,7 +128,7 @@ describe("what is attached", () => {
     ];
     const device = await newDevice(signers);
     const { reference } = await published({ ...good, strangers });
-    expect((await updateError(device, reference)).code).toBe("systemd-failed");
+    expect((await updateEnding(device, reference)).code).toBe("updated");
     expect(await listGenerations(device.places)).toEqual([1]);
   });
 

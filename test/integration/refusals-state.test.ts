@@ -14,7 +14,7 @@ import { Layout } from "../../src/oci/layout.ts";
 import { mediaTypes } from "../../src/oci/model.ts";
 import { run } from "../../src/system/process.ts";
 import { temporaryDirectory } from "../support.ts";
-import { snapshot, updateError } from "./device-fixture.ts";
+import { snapshot, updateEnding } from "./device-fixture.ts";
 import type { Attempt } from "./full-disk.ts";
 import {
   damageBlob,
@@ -84,19 +84,19 @@ describe.skipIf(process.geteuid?.() !== 0)("a filesystem without space", () => {
     "that another program fills at the step %s",
     async (step) => {
       const [first, full, again] = await onSmallDisk(step);
-      expect(first).toMatchObject({ code: "systemd-failed", current: 1 });
+      expect(first).toMatchObject({ code: "updated", current: 1 });
       expect(full).toMatchObject({
         ...{ code: "no-space", isUnchanged: true, current: 1, generations: [1] },
         store: [...clean, "other-file"],
       });
-      expect(again).toMatchObject({ code: "systemd-failed", current: 2, generations: [1, 2] });
+      expect(again).toMatchObject({ code: "updated", current: 2, generations: [1, 2] });
     },
   );
 
   test("or without inodes, wherever they run out", async () => {
     const attempts = await onSmallDisk("inodes");
     const last = attempts.at(-1);
-    expect(last).toMatchObject({ code: "systemd-failed", current: 1, generations: [1] });
+    expect(last).toMatchObject({ code: "updated", current: 1, generations: [1] });
     for (const attempt of attempts.slice(0, -1)) {
       expect(attempt).toMatchObject({ code: "no-space", generations: [] });
       expect(attempt.current).toBeUndefined();
@@ -123,13 +123,13 @@ describe("two updates at once", () => {
     expect(error.exitCode).toBe(7);
     holder.stdin.end();
     await once(holder, "exit");
-    expect((await updateError(device, reference)).code).toBe("systemd-failed");
+    expect((await updateEnding(device, reference)).code).toBe("updated");
   });
 
   test("one of them is made, whole", async () => {
     const device = await newDevice(signers);
-    const codes = await Promise.all([1, 2, 3].map(async () => (await updateError(device, reference)).code));
-    expect(codes.sort()).toEqual(["busy", "busy", "systemd-failed"]);
+    const codes = await Promise.all([1, 2, 3].map(async () => (await updateEnding(device, reference)).code));
+    expect(codes.sort()).toEqual(["busy", "busy", "updated"]);
     expect(await listGenerations(device.places)).toEqual([1]);
   });
 
@@ -145,7 +145,7 @@ describe("two updates at once", () => {
     await once(holder.stdout, "data");
     holder.kill("SIGKILL");
     await once(holder, "exit");
-    expect((await updateError(device, reference)).code).toBe("systemd-failed");
+    expect((await updateEnding(device, reference)).code).toBe("updated");
   });
 });
 
@@ -201,8 +201,8 @@ describe("state that is not as mos left it", () => {
   test.each(Object.keys(plants))("%s: an update mends it", async (name) => {
     const device = await runningDevice(signers, image);
     await plants[name]?.(device.places.state);
-    const { code, message } = await updateError(device, reference);
-    expect(code, message).toBe("systemd-failed");
+    const { code, message } = await updateEnding(device, reference);
+    expect(code, message).toBe("updated");
     const current = await pointedGeneration(device.places, "current");
     expect(current).toBeGreaterThan(1);
     const stored = join(device.places.state, "oci/blobs/sha256", hexOf(image.layer.descriptor.digest));
@@ -245,9 +245,9 @@ describe("state that is not as mos left it", () => {
 
   test("a manifest that is current already becomes no second generation", async () => {
     const device = await newDevice(signers);
-    await updateError(device, reference);
+    await updateEnding(device, reference);
     const before = await snapshot(device);
-    expect((await updateError(device, reference)).code).toBe("systemd-failed");
+    expect((await updateEnding(device, reference)).code).toBe("unchanged");
     expect(await snapshot(device)).toEqual(before);
     expect(await readlink(join(device.places.state, "current"))).toBe("generations/1");
   });
@@ -255,7 +255,7 @@ describe("state that is not as mos left it", () => {
 
 test("a caller that does not listen any more does not stop an update", async () => {
   const device = await newDevice(signers);
-  const broken = update(device, reference, { allowOlder: false }, () => {
+  const broken = update(device, reference, { allowOlder: false, retry: false }, () => {
     throw new Error("the caller is gone");
   });
   // The agent's own sender never throws (server.ts); what does throw is a defect and is no half update.

@@ -3,9 +3,9 @@
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { loadActive } from "../../src/agent/active.ts";
 import { boot } from "../../src/agent/boot.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
-import { loadCurrent } from "../../src/agent/load.ts";
 import { loadTrust } from "../../src/agent/trust.ts";
 import type { InstallManifest, Release } from "../../src/manifest/schema.ts";
 import { provision } from "../../src/provision/provision.ts";
@@ -13,7 +13,7 @@ import { keyIdOf, readCertificate } from "../../src/trust/certificate.ts";
 import { addKeyset, addProject } from "../../src/trust/keyset.ts";
 import { addDevice, type DeviceIdentity } from "../../src/trust/sudi.ts";
 import { type Issued, make } from "../unit/trust/authority.ts";
-import { updateError } from "./device-fixture.ts";
+import { updateEnding } from "./device-fixture.ts";
 import {
   expectRefused,
   goodParts,
@@ -96,8 +96,8 @@ async function publish(
 }
 
 async function apply(reference: string): Promise<void> {
-  const error = await updateError(device, reference);
-  expect(error.code, error.message).toBe("systemd-failed");
+  const error = await updateEnding(device, reference);
+  expect(error.code, error.message).toBe("updated");
 }
 
 const refusedAtBoot = async (code: string): Promise<void> => {
@@ -117,7 +117,7 @@ async function replaceTpm(): Promise<void> {
 describe("a device whose policy requires its TPM", () => {
   test("takes the CA and the lowest epoch from it, with no more than 12 commands at a boot", async () => {
     await apply(await publish(release(1, 2)));
-    const loaded = await loadCurrent(device);
+    const loaded = (await loadActive(device)).loaded;
     expect(loaded?.signers[0].anchor.source).toBe("tpm-nv:0x01500063");
     expect(loaded?.trust.floor).toEqual({ epoch: 2, source: "the TPM" });
     expect(await countTpmCommands(() => boot(device))).toBeLessThanOrEqual(12);
@@ -205,7 +205,7 @@ describe("a device whose policy requires its TPM", () => {
     await replaceTpm();
     const anchors = device.trust.builtIn.anchors;
     await writeFile(device.trust.policies[0] ?? "", JSON.stringify({ version: 1, anchors }));
-    const loaded = await loadCurrent(device);
+    const loaded = (await loadActive(device)).loaded;
     expect(loaded?.trust.memory.kind).toBe("file");
     expect(loaded?.trust.floor).toMatchObject({
       epoch: 1,

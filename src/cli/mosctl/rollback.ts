@@ -8,6 +8,7 @@ import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../comma
 import { jsonText, keyValues } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import { problemText } from "./problem.ts";
+import { stepText } from "./update.ts";
 
 function parseNumber(input: string): number {
   if (/^[1-9][0-9]{0,8}$/.test(input)) return Number(input);
@@ -48,10 +49,12 @@ not differ are not restarted. No network is needed.`,
         unit: "items",
         json: flags.json === true,
       });
+      let step = "";
       let result: RollbackResult;
       try {
         result = await runRollback(generation, (event) => {
-          if (event.kind === "step") progress.update(0, undefined, event.step);
+          if (event.kind === "step") step = event.step;
+          progress.update(0, undefined, stepText(step, event));
         });
       } finally {
         progress.stop();

@@ -78,15 +78,40 @@ function memoryText({ memory, lowestEpoch, records }: NonNullable<Status["trust"
   return `not below epoch ${lowestEpoch}${changes} (${where})`;
 }
 
+/** What is not about a service: a transaction under way, a manifest that failed, damage. */
+function notesText(stdout: OutputStream, { transaction, failures, damage }: Status): string {
+  const lines: string[] = [];
+  if (transaction !== undefined) {
+    const { kind, from, to, phase, triesLeft } = transaction;
+    const before = from === undefined ? "nothing" : `generation ${from}`;
+    const what =
+      phase === "revert"
+        ? `going back to ${before}, because generation ${to} failed`
+        : `${kind} to generation ${to} on trial; ${before} runs again if it is not healthy (${triesLeft} more tries)`;
+    lines.push(paint(stdout, "yellow", what));
+  }
+  const [last] = failures ?? [];
+  if (last !== undefined) {
+    lines.push(
+      `${paint(stdout, "yellow", `generation ${last.generation} was given up at ${last.at}`)}\n` +
+        `  ${escapeControls(last.message)}\n  manifest: ${last.manifestDigest}\n` +
+        "  It is not tried again before mosctl update --retry REF.",
+    );
+  }
+  const damaged = (damage ?? []).map((error) => problemText(stdout, "done without", error).trimEnd());
+  return [...lines, ...damaged].map((text) => `\n${text}\n`).join("");
+}
+
 function show(stdout: OutputStream, status: Status): string {
   const { generation, trust, services } = status;
+  const notes = notesText(stdout, status);
   const health = paint(stdout, healthLooks[status.health], `● ${status.health}`);
   if (generation === undefined || trust === undefined) {
     const text =
       status.error === undefined
         ? "No manifest has been applied on this device yet.\n\nNext: mosctl update REF\n"
         : problemText(stdout, "manifest", status.error);
-    return `${health}\n\n${text}`;
+    return `${health}\n\n${text}${notes}`;
   }
   const head = keyValues(stdout, [
     [
@@ -134,6 +159,7 @@ function show(stdout: OutputStream, status: Status): string {
       ? ""
       : `\nStored, not activated on a running system: ${escapeControls(boots.join(", "))}\n`,
     problems.length === 0 ? "" : `\n${problems.join("\n")}`,
+    notes,
   ].join("");
 }
 

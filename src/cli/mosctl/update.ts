@@ -20,6 +20,7 @@ export function absoluteReference(reference: string): string {
 
 interface UpdateFlags extends JsonFlag {
   readonly allowOlder?: boolean;
+  readonly retry?: boolean;
 }
 
 async function runUpdate(
@@ -36,6 +37,12 @@ async function runUpdate(
   return await update(deviceContext(), reference, options, onProgress);
 }
 
+/** What is waited for, beside the step. */
+export function stepText(step: string, event: ProgressEvent): string {
+  if (event.kind !== "waiting" || event.services.length === 0) return step;
+  return `${step}: waiting for ${event.services.slice(0, 3).join(", ")}${event.services.length > 3 ? ", …" : ""}`;
+}
+
 const outcomes: Readonly<Record<UpdateResult["outcome"], string>> = {
   updated: "Updated.",
   unchanged: "Nothing to do: this manifest is the one that runs.",
@@ -47,7 +54,8 @@ export const updateCommand = withExamples(
     docs: {
       brief: "Fetch, verify, store and activate a manifest",
       fullDescription: `Nothing on the device changes before the signature, its chain, and every digest and size hold. Services that
-did not change are not restarted. A release that is older than the one that runs is refused, unless --allow-older
+did not change are not restarted. The new generation stays only when its services become well; else what ran before
+runs again, and the manifest is not tried again unless --retry says so. A release that is older than the one that runs is refused, unless --allow-older
 says that going back is what you want; a lower epoch is refused for ever.
 
 REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG, or oci:DIR:TAG.`,
@@ -57,6 +65,12 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
         allowOlder: {
           kind: "boolean",
           brief: "Go back to an older release of the same epoch",
+          optional: true,
+          withNegated: false,
+        },
+        retry: {
+          kind: "boolean",
+          brief: "Try a manifest once more that failed on this device",
           optional: true,
           withNegated: false,
         },
@@ -77,11 +91,11 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
       let step = "";
       let result: UpdateResult;
       try {
-        const options = { allowOlder: flags.allowOlder === true };
+        const options = { allowOlder: flags.allowOlder === true, retry: flags.retry === true };
         result = await runUpdate(absoluteReference(reference), options, (event) => {
           if (event.kind === "step") step = event.step;
           if (event.kind === "bytes") progress.update(event.done, event.total, step);
-          else progress.update(0, undefined, step);
+          else progress.update(0, undefined, stepText(step, event));
         });
       } finally {
         progress.stop();

@@ -24,7 +24,7 @@ function bytes(text: string): Uint8Array {
 }
 
 const pair = (text: string) => ({ signature: bytes(`sig ${text}`), certificates: bytes(`pem ${text}`) });
-const parts = { manifest: bytes("{}"), signatures: [pair("one")] };
+const parts = { manifest: bytes("{}"), signatures: [pair("one")], bases: [] };
 const record = {
   version: 1,
   reference: "oci:x:y",

@@ -24,29 +24,29 @@ const codeAt = async (...[tag]: Parameters<typeof fault>) =>
 
 describe("a fault that MOS_FAULT names", () => {
   test("comes at its point and at no other, as the system would say it", async () => {
-    vi.stubEnv("MOS_FAULT", "update.commit:enospc,update.stage:eio");
+    vi.stubEnv("MOS_FAULT", "update.add:enospc,update.stage:eio");
     expect(await codeAt("update.verify")).toBeUndefined();
     expect(await codeAt("update.stage")).toBe("EIO");
-    expect(await codeAt("update.commit")).toBe("ENOSPC");
+    expect(await codeAt("update.add")).toBe("ENOSPC");
   });
 
   test("comes once, until its stamp is removed", async () => {
-    vi.stubEnv("MOS_FAULT", "update.commit:erofs");
-    expect(await codeAt("update.commit")).toBe("EROFS");
-    expect(await codeAt("update.commit")).toBeUndefined();
-    expect(await readdir(stamps)).toEqual(["update.commit:erofs"]);
+    vi.stubEnv("MOS_FAULT", "update.add:erofs");
+    expect(await codeAt("update.add")).toBe("EROFS");
+    expect(await codeAt("update.add")).toBeUndefined();
+    expect(await readdir(stamps)).toEqual(["update.add:erofs"]);
     await rm(stamps, { recursive: true });
-    expect(await codeAt("update.commit")).toBe("EROFS");
+    expect(await codeAt("update.add")).toBe("EROFS");
   });
 
   test("of another kind at the same point comes after it", async () => {
-    vi.stubEnv("MOS_FAULT", "update.commit:eio,update.commit:emfile");
-    expect(await codeAt("update.commit")).toBe("EIO");
-    expect(await codeAt("update.commit")).toBe("EMFILE");
-    expect(await codeAt("update.commit")).toBeUndefined();
+    vi.stubEnv("MOS_FAULT", "update.add:eio,update.add:emfile");
+    expect(await codeAt("update.add")).toBe("EIO");
+    expect(await codeAt("update.add")).toBe("EMFILE");
+    expect(await codeAt("update.add")).toBeUndefined();
   });
 
-  test.each(["update.commit", "update.commit:fire", "nowhere:eio", ":eio", "", "update.commit:eio,"])(
+  test.each(["update.add", "update.add:fire", "nowhere:eio", ":eio", "", "update.add:eio,"])(
     "as %j is refused: nobody waits for what never comes",
     async (wanted) => {
       vi.stubEnv("MOS_FAULT", wanted);
@@ -56,6 +56,6 @@ describe("a fault that MOS_FAULT names", () => {
 
   test("does nothing where none is named", async () => {
     vi.stubEnv("MOS_FAULT", undefined);
-    expect(await codeAt("update.commit")).toBeUndefined();
+    expect(await codeAt("update.add")).toBeUndefined();
   });
 });

@@ -7,7 +7,7 @@ import { syncDirectory } from "../system/atomic-file.ts";
 import { generationsPath, storePath, trustRecordsPath } from "./places.ts";
 
 /** Makes every name in the state durable that can be seen in it. The contents were, before they got their names. */
-export async function settle(places: Places): Promise<void> {
+export async function makeNamesDurable(places: Places): Promise<void> {
   const store = storePath(places);
   const directories = [
     ...[places.state, generationsPath(places), trustRecordsPath(places)],

@@ -1,0 +1,65 @@
+// The journal: the transaction under way, in /var/lib/mos/journal.json. It is there from the moment at which a new
+// generation may run until the device has settled on one.
+import { readFile } from "node:fs/promises";
+import * as z from "zod";
+import { MosError, systemCode } from "../errors/mos-error.ts";
+import type { Places } from "../services/unit-names.ts";
+import { removeFile, writeFileAtomic } from "../system/atomic-file.ts";
+import { parseJson } from "../system/json.ts";
+import { journalPath } from "./places.ts";
+import type { Transaction } from "./transaction.ts";
+
+const generationSchema = z.int().min(1).max(999_999_999);
+
+const journalSchema = z.strictObject({
+  version: z.literal(1),
+  kind: z.enum(["update", "rollback"]),
+  from: generationSchema.nullable(),
+  to: generationSchema,
+  phase: z.enum(["trial", "commit", "revert"]),
+  tries: z.int().min(0).max(100),
+  reason: z.strictObject({ code: z.string().max(64), message: z.string().max(64 * 1024) }).optional(),
+  excused: z.array(z.string().max(256)).max(1024),
+  startedAt: z.iso.datetime(),
+});
+
+/**
+ * The transaction under way, or undefined when there is none.
+ * @throws MosError `state-invalid` when the journal is damaged
+ */
+export async function readJournal(places: Places): Promise<Transaction | undefined> {
+  const path = journalPath(places);
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+  const invalid = (why: string, cause?: unknown) =>
+    new MosError("state-invalid", `${path} is damaged: ${why}`, {
+      about: path,
+      hint: "The generation that ran before goes on running. mosctl update REF tries the new one again.",
+      cause,
+    });
+  let json: unknown;
+  try {
+    json = parseJson(bytes, path);
+  } catch (error) {
+    throw invalid("it is not JSON", error);
+  }
+  const parsed = journalSchema.safeParse(json);
+  if (!parsed.success) throw invalid(z.prettifyError(parsed.error));
+  const { version: _, ...transaction } = parsed.data;
+  return transaction;
+}
+
+/** Replaces the journal, durably. */
+export async function writeJournal(places: Places, transaction: Transaction): Promise<void> {
+  await writeFileAtomic(journalPath(places), `${JSON.stringify({ version: 1, ...transaction })}\n`, 0o600);
+}
+
+/** Ends the transaction, durably. */
+export async function removeJournal(places: Places): Promise<void> {
+  await removeFile(journalPath(places));
+}
