@@ -49,6 +49,10 @@ export function memoryManager(): MemoryManager {
       await asked(`start --no-block ${units.join(" ")}`);
       start(units);
     },
+    resetFailed: async (units) => {
+      await asked(`reset-failed ${units.join(" ")}`);
+      for (const unit of units) failed.delete(unit);
+    },
     showUnits: async (units): Promise<UnitProperties[]> => {
       if (manager.isGone) throw new MosError("systemd-failed", "cannot ask the service manager (show)");
       const state = (unit: string) => (up.has(unit) ? "active" : failed.has(unit) ? "failed" : "inactive");

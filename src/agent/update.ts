@@ -9,6 +9,7 @@ import { defaultGate } from "../manifest/health-schema.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { loadRunning } from "./active.ts";
 import { type Candidate, judge } from "./candidate.ts";
@@ -63,8 +64,10 @@ export async function prepare(
 ): Promise<Prepared> {
   const running = await loadRunning(context);
   progress({ kind: "step", step: "fetch manifest" });
+  await fault("update.fetch-manifest");
   const candidates = await fetchCandidates(source.install, source.reference);
   progress({ kind: "step", step: "verify" });
+  await fault("update.verify");
   const trust = running?.trust ?? (await loadTrust(context));
   const { allowOlder } = options;
   const accepted = await judge(context, trust, { candidates, running, allowOlder });
@@ -105,6 +108,7 @@ export async function update(
     const { merged } = composition;
 
     progress({ kind: "step", step: "preflight" });
+    await fault("update.preflight");
     const store = await Layout.create(storePath(context.places));
     const layers = await fetchDocuments(store, source, merged);
     const damaged = await dropDamagedLayers(store, layers, running, context);
@@ -112,20 +116,23 @@ export async function update(
     await checkSpace(context, store, missing);
 
     progress({ kind: "step", step: "fetch images" });
+    await fault("update.fetch-images");
     const fetchedBytes = await fetchLayers(context, store, source, missing, progress);
 
     progress({ kind: "step", step: "stage" });
+    await fault("update.stage");
     const staged = await stage(context, store, merged, damaged);
     const digest = digestOf(accepted.parts.manifest);
     const done = { manifestDigest: digest, fetchedBytes };
     if (isSame) {
       progress({ kind: "step", step: "activate" });
-      const applied = await staged.activate(running?.number ?? 0);
+      const applied = await staged.activate(running?.number ?? 0, "wait");
       const unwell = await unwellServices(context);
       const outcome = applied.changed || fetchedBytes > 0 ? "repaired" : "unchanged";
       return { outcome, generation: running?.number ?? 0, ...done, restarted: applied.restarted, unwell };
     }
     const excused = await unwellAndUnchanged(context, running, merged);
+    await fault("update.add");
     const number = await add(context, accepted, composition.bases, reference);
     const applied = await runTrial(
       context,
@@ -136,10 +143,11 @@ export async function update(
         manifest: merged,
         tries: (merged.health ?? defaultGate).tries,
         excused,
-        activate: () => staged.activate(number),
+        activate: () => staged.activate(number, "trial"),
       },
       progress,
     );
+    await fault("update.end");
     const unwell = await unwellServices(context);
     return { outcome: "updated", generation: number, ...done, restarted: applied.restarted, unwell };
   });

@@ -553,6 +553,11 @@ export const catalogue = {
     means: "A virtual machine did not do what it was asked.",
     hint: "The end of its console is above.",
   },
+  "fault-points-missing": {
+    exit: usage,
+    means: "MOS_FAULT asks for faults, and this build has none.",
+    hint: "Unset MOS_FAULT. For tests, ./dev build --faults makes a build that has them.",
+  },
   internal: { exit: failure, means: "A defect in mos.", hint: "Please report it with the text above." },
 } as const satisfies Record<string, Entry>;
 

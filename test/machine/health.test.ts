@@ -145,7 +145,7 @@ describe("a new generation", () => {
   it("is asked by a program of its own root, and counts as started when that succeeds", async () => {
     const asks = "{exec: [/bin/busybox, test, -e, /www/index.html], interval: 1s}";
     const good = await publish(manifest(web({ version: "4", health: asks }) + steady));
-    expect(await mosctl("update", good)).toMatchObject({ exit: 0 });
+    expect(await mosctl("update", good)).toMatchObject({ exit: 0, document: { outcome: "updated" } });
     const never = "{exec: [/bin/busybox, test, -e, /none], interval: 1s}";
     const bad = await publish(
       manifest(web({ version: "5", health: never }) + steady, "health: {timeout: 10s}\n"),
