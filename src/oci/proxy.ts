@@ -3,10 +3,10 @@
 import type { Agent, ClientRequestArgs } from "node:http";
 import { BlockList, connect, isIP, Socket } from "node:net";
 import { MosError } from "../errors/mos-error.ts";
+import { isLoopbackHost } from "./authority.ts";
 import { connectionError } from "./connection-error.ts";
 import { endOfHead } from "./http-head.ts";
 import type { RegistryLimits } from "./limits.ts";
-import { isLoopbackHost } from "./reference.ts";
 
 interface Proxy {
   readonly host: string;

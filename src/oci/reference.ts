@@ -1,7 +1,6 @@
 // References to images and artifacts as people write them (OCI distribution specification 1.1, "Pulling
 // manifests": the grammar of names, tags and digests). Pure: text in, value out, nothing is looked up.
-import { isIPv4, isIPv6 } from "node:net";
-import { MosError } from "../errors/mos-error.ts";
+import { hostOf, isLoopbackHost, parseAuthority, refuse, shown } from "./authority.ts";
 import { isDigest } from "./digest.ts";
 
 export type Scheme = "http" | "https";
@@ -47,79 +46,16 @@ export interface RegistryBase {
 // Distribution specification 1.1: <name> is of such components joined by "/"; <reference> as a tag.
 const component = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
-// RFC 1123 section 2.1; a host name is at most 253 characters in labels of at most 63.
-const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-const maxHost = 253;
 /** Registries and clients refuse longer names (distribution specification, note under "Pulling manifests"). */
 const maxRepository = 255;
 /** PATH_MAX of Linux; no reference is longer than a path can be, plus its tag or digest. */
 const maxDirectory = 4095;
 const maxText = maxDirectory + 512;
 
-/** Text of a message: what a person typed, with nothing in it that moves a terminal, and not endless. */
-function shown(text: string): string {
-  return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
-}
-
-function refuse(text: string, why: string, hint?: string): never {
-  throw new MosError("reference-invalid", `cannot use the reference ${shown(text)}: ${why}`, {
-    about: shown(text),
-    ...(hint === undefined ? {} : { hint }),
-  });
-}
-
 function refuseControls(text: string): void {
   if (text.length > maxText) refuse(text, `it has ${text.length} characters; the limit is ${maxText}`);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose
   if (/[\u0000-\u001f\u007f]/.test(text)) refuse(text, "it has control characters");
-}
-
-function parsePort(port: string, text: string): void {
-  if (!/^[1-9][0-9]{0,4}$/.test(port) || Number(port) > 65_535) {
-    refuse(text, `the port ${shown(port)} is not a number from 1 to 65535`);
-  }
-}
-
-function checkHost(host: string, text: string): void {
-  if (host === "") refuse(text, "it has no host before the first '/'");
-  if (host.length > maxHost) refuse(text, `the host is longer than ${maxHost} characters`);
-  const labels = host.split(".");
-  for (const part of labels) {
-    if (!label.test(part)) refuse(text, `the host ${shown(host)} is not a host name or address`);
-  }
-  // What resolvers read as an IPv4 address in one of its old spellings (inet_aton(3)) must be one in full.
-  if (/^(?:[0-9]+|0x[0-9a-f]*)$/.test(labels.at(-1) ?? "") && !isIPv4(host)) {
-    refuse(text, `the host ${shown(host)} is not a complete IPv4 address`);
-  }
-}
-
-/** Checks and normalizes `host[:port]`. */
-function parseAuthority(given: string, text: string): string {
-  const authority = given.toLowerCase();
-  const bracketed = /^\[([0-9a-f:.]*)\](?::(.*))?$/.exec(authority);
-  if (bracketed !== null) {
-    const [, address = "", port] = bracketed;
-    if (!isIPv6(address)) refuse(text, `the host ${shown(`[${address}]`)} is not an IPv6 address`);
-    if (port !== undefined) parsePort(port, text);
-    return authority;
-  }
-  const colon = authority.indexOf(":");
-  checkHost(colon < 0 ? authority : authority.slice(0, colon), text);
-  if (colon >= 0) parsePort(authority.slice(colon + 1), text);
-  return authority;
-}
-
-function hostOf(authority: string): string {
-  return authority.startsWith("[")
-    ? authority.slice(1, authority.indexOf("]"))
-    : (authority.split(":", 1)[0] ?? "");
-}
-
-/** Whether a host is this machine itself: `localhost`, 127.0.0.0/8 or `::1`, with or without brackets. */
-export function isLoopbackHost(host: string): boolean {
-  return (
-    host === "localhost" || host === "::1" || host === "[::1]" || (isIPv4(host) && host.startsWith("127."))
-  );
 }
 
 /** Plain http is the default only for what cannot leave this machine. */

@@ -9,6 +9,7 @@ import { Layout } from "../../src/oci/layout.ts";
 import { mediaTypes } from "../../src/oci/model.ts";
 import { openRepositories } from "../../src/oci/open.ts";
 import { parseReference } from "../../src/oci/reference.ts";
+import { run } from "../../src/system/process.ts";
 import { temporaryDirectory } from "../support.ts";
 import { collect, failsWith } from "./bad-registry.ts";
 import { type PublishedSet, publishSet, updateTo } from "./fetch-fixture.ts";
@@ -141,7 +142,7 @@ describe("an archive is refused when", () => {
 
   test("it is a pipe", async () => {
     const pipe = join(await temporaryDirectory(), "pipe");
-    execFileSync("mkfifo", [pipe]);
+    await run("mkfifo", [pipe]);
     await expectRefused(`oci-archive:${pipe}`, "archive-invalid", /not a regular file/);
   });
 });
