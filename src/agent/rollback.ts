@@ -81,12 +81,12 @@ export async function rollback(
     const done = { generation: number, from, manifestDigest: digestOf(generation.manifest) };
     if (from === number) {
       progress({ kind: "step", step: "activate" });
-      const applied = await staged.activate(number);
+      const applied = await staged.activate(number, "wait");
       const outcome = applied.changed ? "rolled-back" : "unchanged";
       return { outcome, ...done, restarted: applied.restarted, unwell: await unwellServices(context) };
     }
     const { tries } = manifest.health ?? defaultGate;
-    const activate = () => staged.activate(number);
+    const activate = () => staged.activate(number, "trial");
     const beginning = { kind: "rollback", from: from ?? null, to: number, excused: [] } as const;
     const applied = await runTrial(context, { ...beginning, manifest, tries, activate }, progress);
     await fault("rollback.end");
