@@ -12,7 +12,9 @@ import { say } from "./say.ts";
 import { secureImage } from "./secure-image.ts";
 import { checkout } from "./stamp.ts";
 
-export const laneNames = ["check", "unit", "integration", "machine", "powercut", "secure"] as const;
+export const laneNames = [
+  ...(["check", "unit", "integration", "crash", "machine", "powercut", "secure"] as const),
+] as const;
 type LaneName = (typeof laneNames)[number];
 
 interface Counts {
@@ -34,6 +36,7 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
   check: { what: "types, lint, unused code", run: check },
   unit: { what: "nothing but this checkout", run: () => vitest("unit") },
   integration: { what: "real programs of this machine", run: () => vitest("integration") },
+  crash: { what: "power cuts and failing disks, in memory", run: () => vitest("crash") },
   machine: {
     what: "a guest with a kernel and systemd of its own",
     obstacle: machineObstacle,

@@ -159,6 +159,8 @@ export async function runTrial(
     await fault("trial.journal");
     await writeJournal(context.places, trial);
   } catch (error) {
+    // It may have got its name all the same; a generation that it names must not go before it.
+    await removeJournal(context.places);
     if (trial.kind === "update") await removeGeneration(context.places, trial.to);
     throw error;
   }
