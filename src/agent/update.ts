@@ -58,12 +58,17 @@ export async function update(
     progress({ kind: "step", step: "preflight" });
     const store = await Layout.create(storePath(context.places));
     const layers = await fetchDocuments(store, source.images, accepted.manifest);
-    const damaged = await dropDamagedLayers(store, layers, running, context.places);
+    const damaged = await dropDamagedLayers(
+      store,
+      layers.map(({ layer }) => layer),
+      running,
+      context.places,
+    );
     const missing = await missingLayers(store, layers);
     await checkSpace(context, missing);
 
     progress({ kind: "step", step: "fetch images" });
-    const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
+    const fetchedBytes = await fetchLayers(store, source.images, missing, running?.manifest, progress);
 
     progress({ kind: "step", step: "stage" });
     const staged = await stage(context, store, accepted.manifest, damaged);

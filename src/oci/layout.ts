@@ -6,7 +6,7 @@ import { asMosError, MosError } from "../errors/mos-error.ts";
 import { makeDirectory, writeFileAtomic } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
 import { withLock } from "../system/lock.ts";
-import { readPieces, readSmallBlob, readSmallFile } from "./blob-read.ts";
+import { readPieces, readRange, readSmallBlob, readSmallFile } from "./blob-read.ts";
 import { storeBlob } from "./blob-store.ts";
 import { type Digest, digestOf, hexOf, isDigest } from "./digest.ts";
 import {
@@ -128,7 +128,7 @@ export class Layout implements WritableRepository {
    */
   async storeBlob(
     descriptor: Descriptor,
-    from: Repository,
+    from: Pick<Repository, "name" | "blob">,
     onBytes: (done: number) => void = () => undefined,
   ): Promise<void> {
     if (await this.hasBlob(descriptor)) return;
@@ -159,6 +159,10 @@ export class Layout implements WritableRepository {
 
   blob(descriptor: Descriptor, offset = 0): AsyncIterable<Uint8Array> {
     return readPieces(this.blobPath(descriptor.digest), descriptor.size, offset);
+  }
+
+  async blobRange({ digest, size }: Descriptor, start: number, end: number): Promise<Uint8Array> {
+    return await readRange(this.blobPath(digest), size, start, end);
   }
 
   async manifest(reference: string): Promise<FetchedManifest> {
@@ -220,7 +224,11 @@ export class Layout implements WritableRepository {
       if (manifest.subject?.digest !== subject) return undefined;
       // Before image specification 1.1 the type was said by the config's media type.
       const artifactType = manifest.artifactType ?? manifest.config.mediaType;
-      return { mediaType: entry.mediaType, digest: entry.digest, size: entry.size, artifactType };
+      const { annotations } = manifest;
+      return {
+        ...{ mediaType: entry.mediaType, digest: entry.digest, size: entry.size, artifactType },
+        ...(annotations === undefined ? {} : { annotations }),
+      };
     } catch (error) {
       if (!(error instanceof MosError)) throw error;
       // A layout need not hold every manifest that it lists. A damaged one may be a referrer: the caller, who
