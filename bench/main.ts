@@ -111,6 +111,7 @@ async function stageDevice(bench: Bench, count: number): Promise<string> {
     signers: [signerOf(project, false)],
     destination: { ...opened, tag: "1" },
     format: "squashfs",
+    patchFrom: [],
     created: "2026-01-01T00:00:00Z",
     onStep: () => undefined,
   });
@@ -380,6 +381,7 @@ async function readableTree(bench: Bench): Promise<Subject> {
       signers: [signerOf(project, false)],
       destination: { ...opened, tag: "1" },
       format: "squashfs",
+      patchFrom: [],
       created: "2026-01-01T00:00:00Z",
       onStep: () => undefined,
     });

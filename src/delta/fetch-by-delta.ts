@@ -6,10 +6,11 @@ import { MosError } from "../errors/mos-error.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
 import type { Repository } from "../oci/source.ts";
-import { planBlocks } from "./block-plan.ts";
+import { planBlocks, treeBytesOf } from "./block-plan.ts";
 import { readByBlocks } from "./block-source.ts";
 import { CountedBlobs } from "./counted.ts";
 import type { WantedLayer } from "./older-layers.ts";
+import { findPatch, patchSource } from "./patch-fetch.ts";
 
 /** A smaller layer is fetched sooner than its tree. */
 const minLayerBytes = 256 * 1024;
@@ -36,6 +37,9 @@ export interface DeltaInput {
   readonly onBytes: (done: number) => void;
 }
 
+/** A patch of so many times the size of the layer's verity tree is applied without asking what blocks would cost. */
+const smallPatchTrees = 4;
+
 /** Errors that the next way would meet too. */
 const final: ReadonlySet<string> = new Set(["no-space", "busy", "permission-denied", "io-failed"]);
 
@@ -44,37 +48,49 @@ const final: ReadonlySet<string> = new Set(["no-space", "busy", "permission-deni
  * @throws MosError of fetching it whole, or `no-space`, `busy`, `permission-denied`, `io-failed` at once
  */
 export async function fetchByDelta(input: DeltaInput): Promise<DeltaResult> {
+  const { store, wanted, onBytes } = input;
+  const { layer } = wanted;
   const counted = new CountedBlobs(input.images);
-  const way = (await tryWay(() => byBlocks(input, counted))) ? "blocks" : "whole";
-  if (way === "whole") await input.store.storeBlob(input.wanted.layer, counted, input.onBytes);
-  return { way, fetchedBytes: counted.bytes };
+  const finish = (way: DeltaResult["way"]): DeltaResult => ({ way, fetchedBytes: counted.bytes });
+  const olderLayers = within(input.olderLayers, searchedTimes * layer.size);
+  if (layer.size >= minLayerBytes && olderLayers.length > 0) {
+    const patch = await attempt(() => findPatch(input.images, wanted, olderLayers));
+    const byPatch = async (): Promise<boolean> => {
+      if (patch === undefined) return false;
+      await store.storeBlob(layer, patchSource(store, counted, patch), onBytes);
+      return true;
+    };
+    // The tree alone is more than most patches: it is not fetched only to see what blocks would cost.
+    const isSmall = patch !== undefined && patch.blob.size <= smallPatchTrees * treeBytesOf(layer);
+    if (isSmall && (await attempt(byPatch))) return finish("patch");
+    const plan = await attempt(() => planBlocks(store, counted, layer, olderLayers));
+    const isSmaller = patch !== undefined && (plan === undefined || patch.blob.size < plan.fetchedBytes);
+    if (!isSmall && isSmaller && (await attempt(byPatch))) return finish("patch");
+    if (plan !== undefined && plan.fetchedBytes <= maxFetchedPart * layer.size) {
+      const byBlocks = async (): Promise<boolean> => {
+        const source = {
+          name: counted.name,
+          blob: (_: Descriptor, offset = 0) =>
+            readByBlocks({ store, images: counted, olderLayers }, layer, plan, offset),
+        };
+        await store.storeBlob(layer, source, onBytes);
+        return true;
+      };
+      if (await attempt(byBlocks)) return finish("blocks");
+    }
+  }
+  await store.storeBlob(layer, counted, onBytes);
+  return finish("whole");
 }
 
-/** Whether a way led to the end. */
-async function tryWay(way: () => Promise<boolean>): Promise<boolean> {
+/** What a way led to; undefined when it led nowhere, and another may. */
+async function attempt<T>(way: () => Promise<T>): Promise<T | undefined> {
   try {
     return await way();
   } catch (error) {
-    if (error instanceof MosError && !final.has(error.code)) return false;
+    if (error instanceof MosError && !final.has(error.code)) return undefined;
     throw error;
   }
-}
-
-async function byBlocks(
-  { store, images, wanted: { layer }, olderLayers, onBytes }: DeltaInput,
-  counted: CountedBlobs,
-): Promise<boolean> {
-  const searched = within(olderLayers, searchedTimes * layer.size);
-  if (layer.size < minLayerBytes || searched.length === 0) return false;
-  const plan = await planBlocks(store, counted, layer, searched);
-  if (plan.fetchedBytes > maxFetchedPart * layer.size) return false;
-  const source = {
-    name: images.name,
-    blob: (_: Descriptor, offset = 0) =>
-      readByBlocks({ store, images: counted, olderLayers: searched }, layer, plan, offset),
-  };
-  await store.storeBlob(layer, source, onBytes);
-  return true;
 }
 
 /** The first layers that have so many bytes together. */

@@ -54,6 +54,7 @@ export async function publishTarget(call: PublishCall): Promise<Published> {
     signers: [signerOf(call.project, false)],
     destination: call.destination,
     format: "squashfs",
+    patchFrom: [],
     created: new Date().toISOString(),
     onStep: () => undefined,
   });
