@@ -36,9 +36,13 @@ export class ByteReader {
   /** Checks that nothing is left. @throws MosError `document-invalid` */
   async end(): Promise<void> {
     if (!(await this.more())) return;
-    throw new MosError("document-invalid", `cannot use the patch ${this.about}: there is more in it than it says`, {
-      about: this.about,
-    });
+    throw new MosError(
+      "document-invalid",
+      `cannot use the patch ${this.about}: there is more in it than it says`,
+      {
+        about: this.about,
+      },
+    );
   }
 
   /** Whatever is left, in pieces of its own memory. */

@@ -35,10 +35,12 @@ async function searchLayer(
   buffer: Buffer,
   offer: (block: Buffer, at: number) => void,
 ): Promise<void> {
-  const end = size - (size % blockBytes);
   const handle = await open(path).catch(() => undefined);
   if (handle === undefined) return;
   try {
+    // One that is cut off has fewer.
+    const bytes = Math.min(size, (await handle.stat()).size);
+    const end = bytes - (bytes % blockBytes);
     for (let position = 0; position < end; position += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, end - position));
       await readFully(handle, piece, position, path);

@@ -103,8 +103,10 @@ function unpack(frame: AsyncIterable<Uint8Array>, dictionary: Buffer, about: str
     params: { [constants.ZSTD_d_windowLogMax]: windowLog },
     ...(dictionary.length === 0 ? {} : { dictionary }),
   });
-  // What goes wrong with the source is what the reader is told.
+  // What goes wrong with the source is what the reader is told. What goes wrong while nobody reads, or after the
+  // reader has left, must not end the process: without a listener it would.
   packed.on("error", (error) => plain.destroy(error));
+  plain.on("error", () => undefined);
   packed.pipe(plain);
   const pieces = async function* (): AsyncGenerator<Uint8Array> {
     try {

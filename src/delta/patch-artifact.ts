@@ -93,7 +93,12 @@ export function buildPatchArtifact(
  * @param info what the list of referrers said
  * @throws MosError `document-invalid` when the manifest is not of that patch
  */
-export function readPatchArtifact(manifest: Uint8Array, image: Digest, info: PatchInfo, about: string): Descriptor {
+export function readPatchArtifact(
+  manifest: Uint8Array,
+  image: Digest,
+  info: PatchInfo,
+  about: string,
+): Descriptor {
   const { artifactType, layers, subject, annotations } = parseManifest(manifest, about);
   const own = patchInfoOf(annotations);
   const [blob, ...more] = layers;

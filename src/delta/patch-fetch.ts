@@ -25,12 +25,16 @@ export async function findPatch(
   { layer, image }: WantedLayer,
   olderLayers: readonly Descriptor[],
 ): Promise<Patch | undefined> {
-  let best: { readonly manifest: Descriptor; readonly info: PatchInfo; readonly from: Descriptor } | undefined;
+  let best:
+    | { readonly manifest: Descriptor; readonly info: PatchInfo; readonly from: Descriptor }
+    | undefined;
   for (const manifest of await images.referrers(image)) {
     if (manifest.artifactType !== patchArtifactType) continue;
     const info = patchInfoOf(manifest.annotations);
     if (info === undefined || info.to.digest !== layer.digest || info.to.size !== layer.size) continue;
-    const from = olderLayers.find(({ digest, size }) => digest === info.from.digest && size === info.from.size);
+    const from = olderLayers.find(
+      ({ digest, size }) => digest === info.from.digest && size === info.from.size,
+    );
     if (from === undefined || info.size >= (best?.info.size ?? layer.size)) continue;
     best = { manifest, info, from };
   }

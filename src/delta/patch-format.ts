@@ -101,14 +101,16 @@ export function parseInstructions(
     number,
     number,
   ];
-  if (plain.length !== 12 + count * 8 + blockBytes) throw invalid("its instructions have another length", about);
+  if (plain.length !== 12 + count * 8 + blockBytes)
+    throw invalid("its instructions have another length", about);
   if (oldBlocks * blockBytes > from.size) throw invalid("it wants more than the older layer has", about);
   const runs: Run[] = [];
   let blocks = 0;
   for (let at = 12; at < 12 + count * 8; at += 8) {
     const [length, place] = [plain.readUInt32LE(at), plain.readUInt32LE(at + 4)];
     if (length === 0) throw invalid("a run in it is empty", about);
-    if (place !== literal && place + length > oldBlocks) throw invalid("a run in it leaves the older layer", about);
+    if (place !== literal && place + length > oldBlocks)
+      throw invalid("a run in it leaves the older layer", about);
     runs.push({ blocks: length, from: place === literal ? "patch" : place });
     blocks += length;
     if (blocks * blockBytes > to.size) throw invalid("it makes more than the new layer has", about);
@@ -123,7 +125,11 @@ export function parseInstructions(
 }
 
 /** The blocks of the older layer that make the dictionary, as runs: the first that nothing is copied from. */
-export function dictionaryRuns({ oldBlocks, dictionaryBlocks, runs }: Omit<Instructions, "veritySuperblock">) {
+export function dictionaryRuns({
+  oldBlocks,
+  dictionaryBlocks,
+  runs,
+}: Omit<Instructions, "veritySuperblock">) {
   const isCopied = new Uint8Array(oldBlocks);
   for (const { blocks, from } of runs) if (from !== "patch") isCopied.fill(1, from, from + blocks);
   const found: { readonly start: number; readonly end: number }[] = [];

@@ -11,7 +11,13 @@ import { readFully, readRange } from "../oci/blob-read.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
 import { searchLocalLayers } from "./local-blocks.ts";
-import { dictionaryRuns, encodeInstructions, maxDictionaryBlocks, type Run, windowLog } from "./patch-format.ts";
+import {
+  dictionaryRuns,
+  encodeInstructions,
+  maxDictionaryBlocks,
+  type Run,
+  windowLog,
+} from "./patch-format.ts";
 import { bytesOf, missingRanges, piecesOf } from "./plan.ts";
 import { WantedBlocks } from "./wanted-blocks.ts";
 
@@ -38,7 +44,10 @@ export async function makePatch(
   if (dataBlocks * blockBytes !== hashOffset || from.digest === to.digest) return undefined;
   const leaves = await leavesOf(path, dataBlocks, salt);
   const tree = tail.subarray(blockBytes);
-  if (tree.length !== treeBlocks(dataBlocks) * blockBytes || Buffer.compare(tree, treeOf(leaves, salt)) !== 0) {
+  if (
+    tree.length !== treeBlocks(dataBlocks) * blockBytes ||
+    Buffer.compare(tree, treeOf(leaves, salt)) !== 0
+  ) {
     return undefined;
   }
   const wanted = new WantedBlocks(leaves);
