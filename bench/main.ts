@@ -24,6 +24,7 @@ import { buildExecutable } from "../tools/build.ts";
 import { registryRoot, toolsRoot } from "../tools/roots.ts";
 import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
+import { deltaOfAnUpdate } from "./delta.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
@@ -489,6 +490,7 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       ["the TPM", async ({ work }: Bench) => await tpmOperations(work)],
       ["fetching", fetching],
       ["readable tree", readableTree],
+      ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
     ] as const) {
       say(`measuring: ${name}`);
       const result = await measure(subject);

@@ -101,6 +101,16 @@ export function secureGuestBase(): Promise<string> {
   );
 }
 
+/** The tree with programs that update by delta, to compare with. */
+export function deltaToolsRoot(): Promise<string> {
+  return cached("delta-tools", [recipe, suite, monthStamp()], (path) =>
+    step(`making a root with casync and OSTree (Debian ${suite})`, async () => {
+      await debootstrap(path, ["casync", "ostree"]);
+      await mkdir(join(path, "machine"));
+    }),
+  );
+}
+
 /** One root before and after Debian's security updates of today. */
 interface UpdatedRoots {
   readonly before: string;

@@ -13,7 +13,7 @@ const version = 1;
 export const patchHeadBytes = 16;
 
 /** Bytes of the instructions, stored; and unpacked. Those of a real update of 600 MB are 20 KiB, and 10 times that. */
-export const maxStoredInstructions = 4 * 1024 * 1024;
+const maxStoredInstructions = 4 * 1024 * 1024;
 const maxInstructions = 16 * 1024 * 1024;
 
 /**
