@@ -6,12 +6,9 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import { join } from "node:path";
 import { type DeltaResult, fetchByDelta } from "../../src/delta/fetch-by-delta.ts";
 import { type LayerFormat, type PackedLayer, packLayer } from "../../src/layers/pack.ts";
-import { buildImage } from "../../src/oci/image.ts";
 import { Layout } from "../../src/oci/layout.ts";
-import { type Descriptor, mediaTypes } from "../../src/oci/model.ts";
-import { Registry } from "../../src/oci/registry.ts";
-import { Session } from "../../src/oci/session.ts";
-import type { Repository, WritableRepository } from "../../src/oci/source.ts";
+import type { Descriptor } from "../../src/oci/model.ts";
+import type { Repository } from "../../src/oci/source.ts";
 import { noise, temporaryDirectory } from "../support.ts";
 import { listen } from "./bad-registry.ts";
 
@@ -28,28 +25,11 @@ export async function packed(root: string, format: LayerFormat): Promise<PackedL
   return await packLayer({ source: { kind: "directory", path: root }, format, workDirectory });
 }
 
-/** Puts a layer and an image of it into a repository. @returns the image's manifest */
-export async function pushImage(to: WritableRepository, { path, descriptor }: PackedLayer) {
-  await to.putBlob(descriptor, () => createReadStream(path));
-  const { config, manifest } = buildImage([descriptor], {
-    ...{ entrypoint: ["/x"], cmd: [], env: [], user: "", working_dir: "" },
-  });
-  await to.putBlob(config.descriptor, async function* () {
-    yield config.bytes;
-  });
-  await to.putManifest(manifest.bytes, mediaTypes.manifest);
-  return manifest;
-}
-
 /** A store that has these layers. */
 export async function storeWith(...layers: readonly PackedLayer[]): Promise<Layout> {
   const store = await Layout.create(join(await temporaryDirectory(), "oci"));
   for (const { path, descriptor } of layers) await store.putBlob(descriptor, () => createReadStream(path));
   return store;
-}
-
-export function registryAt(authority: string): Registry {
-  return new Registry(new Session({ scheme: "http", authority }, { credentialFiles: [] }), "mos");
 }
 
 /** Fetches a layer as an update does. */

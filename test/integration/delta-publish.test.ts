@@ -6,7 +6,8 @@ import type { Published } from "../../src/publish/publish.ts";
 import type { Project } from "../../src/trust/keyset.ts";
 import { noise, temporaryDirectory } from "../support.ts";
 import { make } from "../unit/trust/authority.ts";
-import { fetchLayer, makeVersion, registryAt, storeWith } from "./delta-fixture.ts";
+import { fetchLayer, makeVersion, storeWith } from "./delta-fixture.ts";
+import { registryAt } from "./delta-images.ts";
 import {
   layoutDestination,
   packedTarget,

@@ -5,15 +5,11 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fetchByDelta } from "../../src/delta/fetch-by-delta.ts";
-import { buildPatchArtifact } from "../../src/delta/patch-artifact.ts";
 import { makePatch } from "../../src/delta/patch-make.ts";
 import { inspectLayer } from "../../src/layers/inspect.ts";
 import { type LayerFormat, type PackedLayer, packLayer } from "../../src/layers/pack.ts";
-import { emptyConfig } from "../../src/oci/artifacts.ts";
-import { digestOf } from "../../src/oci/digest.ts";
 import { Layout } from "../../src/oci/layout.ts";
-import { type Descriptor, mediaTypes } from "../../src/oci/model.ts";
-import { pushImage, registryAt } from "./delta-fixture.ts";
+import { pushImage, pushPatch, registryAt } from "./delta-images.ts";
 import { isAcceptedByVeritysetup } from "./layers-fixture.ts";
 import { startRegistry } from "./registry-fixture.ts";
 
@@ -86,22 +82,7 @@ export async function updateByDelta(
     const patch = await makePatch(store, older.descriptor, newer.descriptor);
     const patchMilliseconds = performance.now() - start;
     if (patch === undefined) throw new Error("no patch was made");
-    const { manifest, blob } = buildPatchArtifact(
-      patch,
-      older.descriptor,
-      newer.descriptor,
-      image.descriptor,
-    );
-    const config = { mediaType: mediaTypes.empty, digest: digestOf(emptyConfig), size: emptyConfig.length };
-    for (const [descriptor, bytes] of [
-      [blob, patch],
-      [config, emptyConfig],
-    ] satisfies [Descriptor, Uint8Array][]) {
-      await images.putBlob(descriptor, async function* () {
-        yield bytes;
-      });
-    }
-    await images.putManifest(manifest, mediaTypes.manifest);
+    await pushPatch(images, patch, [older.descriptor, newer.descriptor, image.descriptor]);
     return { older, newer, blocks, patch: await fetch("patch"), patchMilliseconds };
   } finally {
     await registry.stop();

@@ -4,26 +4,15 @@ import { readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { buildPatchArtifact } from "../../src/delta/patch-artifact.ts";
 import { encodeInstructions } from "../../src/delta/patch-format.ts";
 import { makePatch } from "../../src/delta/patch-make.ts";
 import { inspectLayer } from "../../src/layers/inspect.ts";
 import type { PackedLayer } from "../../src/layers/pack.ts";
 import { treeBlocks } from "../../src/layers/verity.ts";
-import { emptyConfig } from "../../src/oci/artifacts.ts";
-import { digestOf } from "../../src/oci/digest.ts";
-import { type Descriptor, mediaTypes } from "../../src/oci/model.ts";
+import type { Descriptor } from "../../src/oci/model.ts";
 import { noise, temporaryDirectory } from "../support.ts";
-import {
-  fetchLayer,
-  type Meddle,
-  makeVersion,
-  meddlingProxy,
-  packed,
-  pushImage,
-  registryAt,
-  storeWith,
-} from "./delta-fixture.ts";
+import { fetchLayer, type Meddle, makeVersion, meddlingProxy, packed, storeWith } from "./delta-fixture.ts";
+import { pushImage, pushPatch, registryAt } from "./delta-images.ts";
 import { startRegistry } from "./registry-fixture.ts";
 
 let registry: Awaited<ReturnType<typeof startRegistry>>;
@@ -211,31 +200,19 @@ describe("blocks", () => {
 
 describe("patches", () => {
   /** Publishes a patch between the versions, which `change` makes another one. */
-  async function pushPatch(
+  async function publishPatch(
     change: (patch: Uint8Array) => Uint8Array = (patch) => patch,
   ): Promise<Descriptor> {
     const both = await storeWith(older, newer);
     const made = await makePatch(both, older.descriptor, newer.descriptor);
     if (made === undefined) throw new Error("no patch was made");
-    const patch = change(made);
-    const { manifest, blob } = buildPatchArtifact(patch, older.descriptor, newer.descriptor, image);
-    const to = registryAt(registry.authority);
-    const config = { mediaType: mediaTypes.empty, digest: digestOf(emptyConfig), size: emptyConfig.length };
-    for (const [descriptor, bytes] of [
-      [blob, patch],
-      [config, emptyConfig],
-    ] as const) {
-      await to.putBlob(descriptor, async function* () {
-        yield bytes;
-      });
-    }
-    await to.putManifest(manifest, mediaTypes.manifest);
-    return blob;
+    const places = [older.descriptor, newer.descriptor, image] as const;
+    return await pushPatch(registryAt(registry.authority), change(made), places);
   }
 
   test("the smaller way is taken, and no more comes than the patch has", async () => {
     await twoVersions();
-    const blob = await pushPatch();
+    const blob = await publishPatch();
     const store = await storeWith(older);
     const { authority, counted } = await meddlingProxy(registry.authority);
     const result = await fetchLayer(store, registryAt(authority), newer.descriptor, image, [
@@ -249,7 +226,7 @@ describe("patches", () => {
 
   test("a patch from a layer that is not here is not looked at", async () => {
     await twoVersions();
-    await pushPatch();
+    await publishPatch();
     const other = await layerOf({ "file-7": noise("something else", 50_000) });
     const store = await storeWith(other);
     const { way } = await fetchLayer(store, registryAt(registry.authority), newer.descriptor, image, [
@@ -261,7 +238,7 @@ describe("patches", () => {
 
   test("a squashfs gets a patch too", async () => {
     await twoVersions("squashfs");
-    const blob = await pushPatch();
+    const blob = await publishPatch();
     const store = await storeWith(older);
     expect(
       await fetchLayer(store, registryAt(registry.authority), newer.descriptor, image, [older.descriptor]),
@@ -316,7 +293,7 @@ describe("patches", () => {
   ];
   test.each(bad)("a patch that %s is given up for blocks", async (_, change) => {
     await twoVersions();
-    await pushPatch(change);
+    await publishPatch(change);
     const store = await storeWith(older);
     const { way } = await fetchLayer(store, registryAt(registry.authority), newer.descriptor, image, [
       older.descriptor,
@@ -327,7 +304,7 @@ describe("patches", () => {
 
   test("a patch whose older layer is damaged here is given up", async () => {
     await twoVersions();
-    await pushPatch();
+    await publishPatch();
     const store = await storeWith(older);
     const path = store.blobPath(older.descriptor.digest);
     const damaged = await readFile(path);
