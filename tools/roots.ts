@@ -127,6 +127,10 @@ export async function updatedRoots(): Promise<UpdatedRoots> {
       const security = `deb ${await mirror("security")} ${suite}-security main`;
       await debootstrap(join(to, "before"), updatedPackages);
       await debootstrap(join(to, "after"), updatedPackages, "minbase", [security]);
+      // It has access control lists, which squashfs does not store.
+      for (const root of ["before", "after"]) {
+        await rm(join(to, root, "var/log/journal"), { recursive: true, force: true });
+      }
     }),
   );
   const [before, after] = [join(path, "before"), join(path, "after")];

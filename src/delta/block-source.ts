@@ -1,14 +1,14 @@
 // The bytes of a new layer, put together: blocks of older layers, blocks that are fetched, each checked against its
 // digest in the authenticated tree, and the tree itself. For the store it looks like any other download.
-import { type FileHandle, open } from "node:fs/promises";
 import { MosError } from "../errors/mos-error.ts";
 import { blockBytes } from "../layers/superblock.ts";
 import { SaltedHasher } from "../layers/verity-tree.ts";
-import { pieceBytes, readFully } from "../oci/blob-read.ts";
+import { pieceBytes } from "../oci/blob-read.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
 import type { Repository } from "../oci/source.ts";
 import type { BlockPlan } from "./block-plan.ts";
+import { OlderLayer } from "./older-layer.ts";
 import { type Piece, piecesOf } from "./plan.ts";
 import { readRanges } from "./read-ranges.ts";
 import type { WantedBlocks } from "./wanted-blocks.ts";
@@ -98,7 +98,7 @@ function checkBlocks(
 /** Reads runs of blocks from older layers, each file opened once. */
 class LocalReader {
   private readonly places: Places;
-  private readonly open = new Map<number, { readonly path: string; readonly handle: FileHandle }>();
+  private readonly open = new Map<number, OlderLayer>();
   private readonly buffer = Buffer.allocUnsafeSlow(pieceBytes);
 
   constructor(places: Places) {
@@ -108,27 +108,26 @@ class LocalReader {
   async *read(
     piece: Piece & { readonly kind: "local" },
   ): AsyncGenerator<{ readonly at: number; readonly bytes: Uint8Array }> {
-    const { path, handle } = await this.file(piece.layer);
+    const file = await this.file(piece.layer);
     const total = (piece.end - piece.start) * blockBytes;
     for (let done = 0; done < total; done += this.buffer.length) {
       const bytes = this.buffer.subarray(0, Math.min(this.buffer.length, total - done));
-      await readFully(handle, bytes, piece.from * blockBytes + done, path);
+      await file.read(bytes, piece.from * blockBytes + done);
       yield { at: piece.start * blockBytes + done, bytes };
     }
   }
 
-  private async file(number: number) {
+  private async file(number: number): Promise<OlderLayer> {
     const there = this.open.get(number);
     if (there !== undefined) return there;
     const layer = this.places.olderLayers[number];
     if (layer === undefined) throw new MosError("internal", `there is no older layer ${number}`);
-    const path = this.places.store.blobPath(layer.digest);
-    const file = { path, handle: await open(path) };
+    const file = await OlderLayer.open(this.places.store.blobPath(layer.digest));
     this.open.set(number, file);
     return file;
   }
 
   async close(): Promise<void> {
-    for (const { handle } of this.open.values()) await handle.close();
+    for (const file of this.open.values()) await file[Symbol.asyncDispose]();
   }
 }

@@ -2,7 +2,7 @@
 // that is here, the blocks that no layer here has, or all of it. Whatever the way, the store takes it as it takes any
 // download: hashed whole, and only under its own digest. So nothing here is trusted, and anything that goes wrong on
 // the first two ways leads to the next.
-import { MosError } from "../errors/mos-error.ts";
+import { asMosError } from "../errors/mos-error.ts";
 import { fetchLayer } from "../oci/fetch-layer.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
@@ -93,13 +93,14 @@ async function inTurn<T>(work: () => Promise<T>): Promise<T> {
   return await result;
 }
 
-/** What a way led to; undefined when it led nowhere, and another may. */
+/** What a way led to; undefined when it led nowhere, whatever the reason: another may. */
 async function attempt<T>(way: () => Promise<T>): Promise<T | undefined> {
   try {
     return await way();
   } catch (error) {
-    if (error instanceof MosError && !final.has(error.code)) return undefined;
-    throw error;
+    const known = asMosError(error);
+    if (final.has(known.code)) throw known;
+    return undefined;
   }
 }
 

@@ -1,11 +1,11 @@
 // Looks through older layers for the blocks of a new one. Their own verity trees are of no use: each layer has a
 // salt of its own, and what a tree says need not be what is on the disk today. So all blocks are hashed again.
-import { open } from "node:fs/promises";
 import { blockBytes } from "../layers/superblock.ts";
 import { SaltedHasher } from "../layers/verity-tree.ts";
-import { pieceBytes, readFully } from "../oci/blob-read.ts";
+import { pieceBytes } from "../oci/blob-read.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
+import { OlderLayer } from "./older-layer.ts";
 import type { WantedBlocks } from "./wanted-blocks.ts";
 
 /**
@@ -35,22 +35,19 @@ async function searchLayer(
   buffer: Buffer,
   offer: (block: Buffer, at: number) => void,
 ): Promise<void> {
-  const handle = await open(path).catch(() => undefined);
-  if (handle === undefined) return;
   try {
+    await using layer = await OlderLayer.open(path);
     // One that is cut off has fewer.
-    const bytes = Math.min(size, (await handle.stat()).size);
+    const bytes = Math.min(size, await layer.size());
     const end = bytes - (bytes % blockBytes);
     for (let position = 0; position < end; position += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, end - position));
-      await readFully(handle, piece, position, path);
+      await layer.read(piece, position);
       for (let at = 0; at < piece.length; at += blockBytes) {
         offer(piece.subarray(at, at + blockBytes), (position + at) / blockBytes);
       }
     }
   } catch {
     // What it offered before may be used; the whole is verified in the end.
-  } finally {
-    await handle.close();
   }
 }

@@ -1,16 +1,16 @@
 // Applies a patch while it arrives. What it makes is not trusted, only bounded: never more than the new layer's size,
 // never more memory than the limits of patch-format.ts. The store verifies the result as it does any download.
 import { once } from "node:events";
-import { open } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { constants, createZstdDecompress } from "node:zlib";
 import { MosError } from "../errors/mos-error.ts";
 import { blockBytes } from "../layers/superblock.ts";
 import { parseVeritySuperblock } from "../layers/verity.ts";
 import { leafBytes, SaltedHasher, treeOf } from "../layers/verity-tree.ts";
-import { pieceBytes, readFully } from "../oci/blob-read.ts";
+import { pieceBytes } from "../oci/blob-read.ts";
 import type { Descriptor } from "../oci/model.ts";
 import { ByteReader } from "./byte-reader.ts";
+import { OlderLayer } from "./older-layer.ts";
 import {
   dictionaryRuns,
   type Instructions,
@@ -57,8 +57,8 @@ async function* apply(
     runs.reduce((sum, { blocks }) => sum + blocks, 0),
     salt,
   );
-  await using old = await open(fromPath);
-  const literals = unpack(stored.rest(), await readDictionary(old, instructions, fromPath), about);
+  await using old = await OlderLayer.open(fromPath);
+  const literals = unpack(stored.rest(), await readDictionary(old, instructions), about);
   const buffer = Buffer.allocUnsafeSlow(pieceBytes);
   try {
     for (const run of runs) {
@@ -66,7 +66,7 @@ async function* apply(
       for (let done = 0; done < bytes; ) {
         const piece = buffer.subarray(0, Math.min(buffer.length, bytes - done));
         if (run.from === "patch") await literals.reader.fill(piece);
-        else await readFully(old, piece, run.from * blockBytes + done, fromPath);
+        else await old.read(piece, run.from * blockBytes + done);
         leaves.add(piece);
         yield piece;
         done += piece.length;
@@ -80,17 +80,13 @@ async function* apply(
   yield treeOf(leaves.digests, salt);
 }
 
-async function readDictionary(
-  old: Awaited<ReturnType<typeof open>>,
-  instructions: Instructions,
-  path: string,
-): Promise<Buffer> {
+async function readDictionary(old: OlderLayer, instructions: Instructions): Promise<Buffer> {
   const runs = dictionaryRuns(instructions);
   const dictionary = Buffer.alloc(runs.reduce((sum, { start, end }) => sum + end - start, 0) * blockBytes);
   let at = 0;
   for (const { start, end } of runs) {
     const part = dictionary.subarray(at, at + (end - start) * blockBytes);
-    await readFully(old, part, start * blockBytes, path);
+    await old.read(part, start * blockBytes);
     at += part.length;
   }
   return dictionary;

@@ -1,5 +1,6 @@
 // The device's side of patches: which of those that are published leads from a layer that is here to the one that is
 // wanted, and its bytes as a source that the store can take.
+import type { Digest } from "../oci/digest.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
 import type { Repository } from "../oci/source.ts";
@@ -15,6 +16,17 @@ interface Patch {
   readonly from: Descriptor;
 }
 
+/** Lists of referrers by image, for as long as a repository is used: an image has more layers than one. */
+const lists = new WeakMap<Repository, Map<Digest, Promise<readonly Descriptor[]>>>();
+
+async function referrersOnce(images: Repository, image: Digest): Promise<readonly Descriptor[]> {
+  const known = lists.get(images) ?? new Map<Digest, Promise<readonly Descriptor[]>>();
+  lists.set(images, known);
+  const list = known.get(image) ?? images.referrers(image);
+  known.set(image, list);
+  return await list;
+}
+
 /**
  * The smallest patch to a layer from one of the older ones.
  * @returns undefined when none is published
@@ -28,7 +40,7 @@ export async function findPatch(
   let best:
     | { readonly manifest: Descriptor; readonly info: PatchInfo; readonly from: Descriptor }
     | undefined;
-  for (const manifest of await images.referrers(image)) {
+  for (const manifest of await referrersOnce(images, image)) {
     if (manifest.artifactType !== patchArtifactType) continue;
     const info = patchInfoOf(manifest.annotations);
     if (info === undefined || info.to.digest !== layer.digest || info.to.size !== layer.size) continue;
