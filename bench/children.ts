@@ -30,6 +30,7 @@ async function boot(root: string): Promise<void> {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "units"),
     quadletDirectory: join(root, "quadlets"),
+    networkDirectory: join(root, "networks"),
     trust: {
       ...deviceContext().trust,
       policies: [],

@@ -38,6 +38,8 @@ export interface AgentContext {
   readonly unitDirectory: string;
   /** Where quadlet reads them (from podman 5.3 on). */
   readonly quadletDirectory: string;
+  /** Where podman keeps the networks of root (netavark, containers.conf(5) `network_config_dir`). */
+  readonly networkDirectory: string;
   readonly trust: TrustPlaces;
   readonly systemd: ServiceManager;
   readonly buildTime: Date;
@@ -50,6 +52,7 @@ export function deviceContext(): AgentContext {
     places: defaultPlaces,
     unitDirectory: "/run/systemd/system",
     quadletDirectory: "/run/containers/systemd",
+    networkDirectory: "/etc/containers/networks",
     trust: {
       // What came with the signed UKI first, then what is on the verified root, then what this root may change.
       policies: [`${initrdDirectory}/policy.json`, "/usr/lib/mos/policy.json", "/etc/mos/policy.json"],

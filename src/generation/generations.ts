@@ -1,11 +1,11 @@
 // Generations on disk: each a directory with the exact bytes that were signed, their signature and certificate,
 // and a record of how it came here. A generation appears whole by rename, and runs once `current` points to it.
-import { readdir, rm } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import type { Places } from "../services/unit-names.ts";
-import { addDirectory, readSymlink, replaceSymlink, syncDirectory } from "../system/atomic-file.ts";
+import { addDirectory, readSymlink, removeWhole, replaceSymlink } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
 import { generationPath, generationsPath, pointerPath } from "./places.ts";
 import {
@@ -133,8 +133,7 @@ export async function addGeneration(
 
 /** Removes a generation that no pointer names. */
 export async function removeGeneration(places: Places, number: number): Promise<void> {
-  await rm(generationPath(places, number), { recursive: true, force: true });
-  await syncDirectory(generationsPath(places));
+  await removeWhole(generationPath(places, number));
 }
 
 /** Makes a generation the one that runs, at this and every later boot. The one before becomes `previous`. */

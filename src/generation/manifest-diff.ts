@@ -1,6 +1,6 @@
 // What is different between two manifests, in the words of the manifest: pure. `mosctl diff` and
 // `mosctl update --dry-run` show the same comparison.
-import type { InstallManifest, Release, Target, Volume } from "../manifest/schema.ts";
+import type { InstallManifest, Target, Volume } from "../manifest/schema.ts";
 import type { Secret } from "../manifest/secret-schema.ts";
 import { digestOf } from "../oci/digest.ts";
 
@@ -24,7 +24,7 @@ interface Comparison<Change> {
 export interface ManifestComparison
   extends Comparison<{ readonly service: string; readonly fields: readonly FieldChange[] }> {
   readonly volumes: Comparison<{ readonly volume: string; readonly fields: readonly FieldChange[] }>;
-  /** `product`, `serial`, `epoch`, `expires`, `anchors` and `revoked` (hashes): only those that differ. */
+  /** `product`, `health`, `serial`, `epoch`, `expires`, `anchors` and `revoked` (hashes): only those that differ. */
   readonly release: readonly FieldChange[];
 }
 
@@ -62,6 +62,7 @@ function targetFields(target: Target): Fields {
     ports: listText(network.ports.map(({ host, container }) => `${host}→${container}`)),
     storage: listText(target.storage.map(({ label, dest }) => `${label} at ${dest}`)),
     secrets: listText(target.secrets.map(secretText)),
+    health: target.health && JSON.stringify(target.health),
   };
 }
 
@@ -73,9 +74,10 @@ function volumeFields({ persistent, nsgroup, size }: Volume): Fields {
   };
 }
 
-function releaseFields(product: string, release: Release | undefined): Fields {
+function releaseFields({ product, release, health }: InstallManifest): Fields {
   return {
     product,
+    health: health && JSON.stringify(health),
     serial: release === undefined ? undefined : String(release.serial),
     epoch: release === undefined ? undefined : String(release.epoch),
     expires: release?.expires,
@@ -148,10 +150,10 @@ export function compareManifests(
   before: InstallManifest | undefined,
   after: InstallManifest,
 ): ManifestComparison {
-  const was = before === undefined ? {} : releaseFields(before.product, before.release);
+  const was = before === undefined ? {} : releaseFields(before);
   return {
     ...compareNamed(services(before), services(after), (service, fields) => ({ service, fields })),
     volumes: compareNamed(volumes(before), volumes(after), (volume, fields) => ({ volume, fields })),
-    release: changesOf(was, releaseFields(after.product, after.release)),
+    release: changesOf(was, releaseFields(after)),
   };
 }

@@ -72,6 +72,36 @@ export async function removeFile(path: string): Promise<void> {
   await syncDirectory(dirname(path));
 }
 
+/** Removes a file or a symbolic link that a power cut may bring back. That there is none is no error. */
+export async function discard(path: string): Promise<void> {
+  await rm(path, { force: true });
+}
+
+/**
+ * Removes a file, or a directory and all that is below; symbolic links are not followed. That there is nothing is no
+ * error. A power cut can leave a part of it: what must not be met half is removed by {@link removeWhole}.
+ */
+export async function removeTree(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}
+
+/**
+ * Removes a directory so that readers and a reboot see all of it or nothing, as {@link addDirectory} adds it. What a
+ * power cut leaves has the name of a temporary directory.
+ */
+export async function removeWhole(path: string): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.tmp`);
+  await removeTree(temporary);
+  try {
+    await rename(path, temporary);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return;
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+  await removeTree(temporary);
+}
+
 /** Gives a file another name in its directory, durably. */
 export async function moveFile(from: string, to: string): Promise<void> {
   await rename(from, to);
