@@ -18,6 +18,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: "crash",
+          include: ["test/crash/**/*.test.ts"],
+          setupFiles: ["test/crash/setup.ts"],
+          maxWorkers: 2,
+          testTimeout: 600_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
           name: "machine",
           include: ["test/machine/**/*.test.ts"],
           testTimeout: 600_000,

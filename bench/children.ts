@@ -37,6 +37,8 @@ async function boot(root: string): Promise<void> {
       builtIn: { ...builtInPolicy, anchors: [`file:${join(root, "ca.pem")}`] },
     },
     systemd: deviceContext().systemd,
+    clock: deviceContext().clock,
+    fetchSettings: [],
     buildTime: new Date(0),
   };
   const { loaded: current } = await loadActive(context);

@@ -474,7 +474,12 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       outfile: children,
       logLevel: "error",
     });
-    const subject: Bench = { work, children, mos: await buildExecutable(), tools: await toolsRoot() };
+    const subject: Bench = {
+      work,
+      children,
+      mos: await buildExecutable("release"),
+      tools: await toolsRoot(),
+    };
     const keys = join(work, "keys");
     await addKeyset({ root: keys, name: "bench", organizations: [], keyType: "rsa2048" });
     await addProject(keys, "bench", "zot");

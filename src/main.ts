@@ -47,6 +47,11 @@ function overview(): string {
 }
 
 async function main(): Promise<void> {
+  const wantedFaults = process.env["MOS_FAULT"];
+  if (wantedFaults !== undefined) {
+    const { refuseFaults } = await import("./cli/fault-request.ts");
+    if (refuseFaults(wantedFaults)) return;
+  }
   const { name, args } = calledAs(process.argv, names);
   const [first] = args;
   if (first === "--version") {

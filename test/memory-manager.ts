@@ -1,6 +1,7 @@
 // A service manager without a system: units that were started are up, unless the test says otherwise. The real one is
 // asked in the machine lane. Nothing of vitest in here, because programs that tests start use it too.
 import { MosError } from "../src/errors/mos-error.ts";
+import type { MonotonicClock } from "../src/system/monotonic.ts";
 import type { ServiceManager, UnitProperties } from "../src/systemd/manager.ts";
 
 export interface MemoryManager extends ServiceManager {
@@ -48,6 +49,10 @@ export function memoryManager(): MemoryManager {
       await asked(`start --no-block ${units.join(" ")}`);
       start(units);
     },
+    resetFailed: async (units) => {
+      await asked(`reset-failed ${units.join(" ")}`);
+      for (const unit of units) failed.delete(unit);
+    },
     showUnits: async (units): Promise<UnitProperties[]> => {
       if (manager.isGone) throw new MosError("systemd-failed", "cannot ask the service manager (show)");
       const state = (unit: string) => (up.has(unit) ? "active" : failed.has(unit) ? "failed" : "inactive");
@@ -62,4 +67,14 @@ export function memoryManager(): MemoryManager {
     runOnce: (program, ...args) => asked(`run ${[program, ...args].join(" ")}`),
   };
   return manager;
+}
+
+/** A clock on which nobody has to wait: time passes when somebody sleeps. */
+export function impatientClock(): MonotonicClock {
+  let now = 0;
+  const sleep = async (ms: number): Promise<void> => {
+    now += ms;
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { now: () => now, sleep };
 }

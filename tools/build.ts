@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import { acceptCodeCache, cacheFlags } from "./code-cache.ts";
 import { logged, step } from "./say.ts";
-import { checkout, readStamp, type Stamp } from "./stamp.ts";
+import { checkout, type Flavour, flavoured, outputDirectory, readStamp, type Stamp } from "./stamp.ts";
 
 /** The other names of the executable (src/main.ts looks at the name it was called by). */
 const names = ["mosctl", "mosd", "mosb", "trust"] as const;
@@ -15,11 +15,11 @@ const names = ["mosctl", "mosd", "mosb", "trust"] as const;
 /** Node's flags inside the executable. node:ffi is experimental, and says so at every start. */
 const nodeFlags = ["--disable-warning=ExperimentalWarning"];
 
-/** Builds dist/mos of this checkout. @returns its path */
-export async function buildExecutable(): Promise<string> {
-  const stamp = await readStamp();
-  const out = join(checkout, "dist");
-  await step(`building dist/mos ${stamp.version}`, () => buildFrom(checkout, out, stamp));
+/** Builds dist/mos of this checkout, or dist/faults/mos. @returns its path */
+export async function buildExecutable(flavour: Flavour): Promise<string> {
+  const stamp = flavoured(await readStamp(), flavour);
+  const out = outputDirectory(flavour);
+  await step(`building mos ${stamp.version}`, () => buildFrom(checkout, out, stamp, flavour));
   return join(out, "mos");
 }
 
@@ -35,7 +35,7 @@ export async function checkReproducible(): Promise<void> {
         for (const part of ["src", "node_modules", "package.json", "tsconfig.json"]) {
           await cp(join(checkout, part), join(copy, part), { recursive: true, verbatimSymlinks: true });
         }
-        await buildFrom(copy, join(copy, "dist"), stamp);
+        await buildFrom(copy, join(copy, "dist"), stamp, "release");
         found.push(
           createHash("sha256")
             .update(await readFile(join(copy, "dist/mos")))
@@ -51,11 +51,11 @@ export async function checkReproducible(): Promise<void> {
   console.log(`reproducible: sha256 ${digests[0]} twice`);
 }
 
-async function buildFrom(root: string, out: string, stamp: Stamp): Promise<void> {
+async function buildFrom(root: string, out: string, stamp: Stamp, flavour: Flavour): Promise<void> {
   await mkdir(out, { recursive: true });
   const work = await mkdtemp(join(out, ".build-"));
   try {
-    await bundle(root, join(work, "mos.js"), stamp);
+    await bundle(root, join(work, "mos.js"), stamp, flavour);
     const node = join(work, "node");
     await cp(join(root, "node_modules/.bin/node"), node, { dereference: true });
     await logged("strip", ["--strip-all", node]);
@@ -88,7 +88,7 @@ async function buildFrom(root: string, out: string, stamp: Stamp): Promise<void>
 }
 
 /** One file of CommonJS: what is imported dynamically is in it, and evaluated when it is asked for. */
-async function bundle(root: string, outfile: string, stamp: Stamp): Promise<void> {
+async function bundle(root: string, outfile: string, stamp: Stamp, flavour: Flavour): Promise<void> {
   await build({
     absWorkingDir: root,
     entryPoints: ["src/main.ts"],
@@ -100,6 +100,10 @@ async function bundle(root: string, outfile: string, stamp: Stamp): Promise<void
     minify: true,
     legalComments: "none",
     logLevel: "warning",
-    define: { MOS_VERSION: JSON.stringify(stamp.version), MOS_BUILD_TIME: String(stamp.time) },
+    define: {
+      MOS_VERSION: JSON.stringify(stamp.version),
+      MOS_BUILD_TIME: String(stamp.time),
+      MOS_FAULTS: String(flavour === "faults"),
+    },
   });
 }

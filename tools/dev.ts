@@ -13,6 +13,7 @@ const help = `./dev COMMAND
        [--skip LANE]  leaves one out, and says so
   build               dist/mos and its names
   build --deb         and the Debian package of it
+  build --faults      dist/faults/mos, which has fault points (MOS_FAULT, docs/testing.md); with --deb its package
   build --check       builds twice and compares the bytes
   bench [--json]      what mos costs, next to what others cost for the same work
   shell               a shell in a virtual machine that has the package installed
@@ -38,11 +39,12 @@ async function main(command: string | undefined, args: string[]): Promise<boolea
     case "build": {
       const { values } = parseArgs({
         args,
-        options: { deb: { type: "boolean" }, check: { type: "boolean" } },
+        options: { deb: { type: "boolean" }, check: { type: "boolean" }, faults: { type: "boolean" } },
       });
+      const flavour = values.faults === true ? "faults" : "release";
       if (values.check === true) await checkReproducible();
-      else if (values.deb === true) console.log((await buildPackage()).packageFile);
-      else console.log(await buildExecutable());
+      else if (values.deb === true) console.log((await buildPackage(flavour)).packageFile);
+      else console.log(await buildExecutable(flavour));
       return true;
     }
     case "demo": {

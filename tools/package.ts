@@ -1,12 +1,12 @@
 // mos_VERSION_amd64.deb: a staged tree and dpkg-deb, the same bytes from the same commit.
 import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { run } from "../src/system/process.ts";
 import { buildExecutable } from "./build.ts";
 import { logged, step } from "./say.ts";
-import { checkout, readStamp, type Stamp } from "./stamp.ts";
+import { checkout, type Flavour, flavoured, outputDirectory, readStamp, type Stamp } from "./stamp.ts";
 
 /** Names of the executable, as links. p11-kit owns /usr/bin/trust. */
 const links = {
@@ -22,10 +22,12 @@ const links = {
 const completions = "usr/share/bash-completion/completions";
 
 /** Builds the executable and the package of it. @returns paths of both */
-export async function buildPackage(): Promise<{ executable: string; packageFile: string }> {
-  const executable = await buildExecutable();
-  const stamp = await readStamp();
-  const packageFile = join(checkout, "dist", `mos_${stamp.version}_amd64.deb`);
+export async function buildPackage(
+  flavour: Flavour = "release",
+): Promise<{ executable: string; packageFile: string }> {
+  const executable = await buildExecutable(flavour);
+  const stamp = flavoured(await readStamp(), flavour);
+  const packageFile = join(outputDirectory(flavour), `mos_${stamp.version}_amd64.deb`);
   await step("making the Debian package", () => pack(executable, packageFile, stamp));
   return { executable, packageFile };
 }
@@ -44,8 +46,8 @@ async function pack(executable: string, packageFile: string, stamp: Stamp): Prom
     await logged("dpkg-deb", ["--root-owner-group", "-Zzstd", "-z3", "--build", tree, made], {
       env: { ...process.env, SOURCE_DATE_EPOCH: String(stamp.time) },
     });
-    for (const name of await readdir(join(checkout, "dist"))) {
-      if (/^mos_.*\.deb$/.test(name)) await rm(join(checkout, "dist", name));
+    for (const name of await readdir(dirname(packageFile))) {
+      if (/^mos_.*\.deb$/.test(name)) await rm(join(dirname(packageFile), name));
     }
     await rename(made, packageFile);
   } finally {

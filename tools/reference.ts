@@ -1,5 +1,6 @@
 // The parts of docs/reference that are made from the sources: what goes wrong (errors.md), what a manifest may say
-// (manifest.md, manifest.schema.json), and what a trust policy may say (policy.md). `node_modules/.bin/node tools/reference.ts` writes them; with --check
+// (manifest.md, manifest.schema.json), what a trust policy may say (policy.md), and how a device may be told to fetch
+// (fetch.md). `node_modules/.bin/node tools/reference.ts` writes them; with --check
 // it only says whether they are what the sources say.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -7,6 +8,7 @@ import * as z from "zod";
 import { catalogue, exitCodes } from "../src/errors/catalogue.ts";
 import { manifestJsonSchema } from "../src/manifest/json-schema.ts";
 import { reservedLabels } from "../src/manifest/names.ts";
+import { fetchSettingsSchema } from "../src/oci/fetch-settings.ts";
 import { builtInPolicy, policySchema } from "../src/trust/policy.ts";
 import { checkout } from "./stamp.ts";
 
@@ -73,6 +75,8 @@ interface Node {
   readonly items?: Node | undefined;
   readonly anyOf?: readonly Node[] | undefined;
   readonly properties?: Readonly<Record<string, Node>> | undefined;
+  /** Of a record, what its values are; of an object with known keys, false. */
+  readonly additionalProperties?: Node | boolean | undefined;
   readonly required?: readonly string[] | undefined;
 }
 
@@ -99,6 +103,9 @@ const nodeSchema: z.ZodType<Node> = z.object({
   get properties() {
     return z.record(z.string(), nodeSchema).optional();
   },
+  get additionalProperties() {
+    return z.union([z.boolean(), nodeSchema]).optional();
+  },
   required: z.array(z.string()).optional(),
 });
 
@@ -112,6 +119,8 @@ const namedPatterns: ReadonlyMap<string, string> = new Map([
   // Of a template literal; the rest of its rule is in the description.
   ["^tpm-nv:[\\s\\S]{0,}$", "`tpm-nv:INDEX`"],
   ["^file:[\\s\\S]{0,}$", "`file:PATH`"],
+  ["^http:\\/\\/[^/@?#\\s]+\\/?$", "`http://HOST:PORT`"],
+  ["^\\/[^\\0]+$", "absolute path"],
 ]);
 
 function code(value: unknown): string {
@@ -133,6 +142,10 @@ function typeOf(node: Node): string {
   if (node.type === "string") {
     if (node.maxLength === undefined) return "text";
     return `text, ${node.minLength === undefined ? "at most" : `${node.minLength} to`} ${node.maxLength} characters`;
+  }
+  if (node.type === "number") return `${node.minimum} to ${node.maximum}`;
+  if (node.type === "object" && typeof node.additionalProperties === "object") {
+    return `object of: ${typeOf(node.additionalProperties)}`;
   }
   return node.type ?? "anything";
 }
@@ -281,6 +294,35 @@ A device whose CA is in its firmware, whose epoch is in its TPM, and that takes 
 `;
 }
 
+// ---- fetch.md ----------------------------------------------------------------------------------------------
+
+function fetchPage(): string {
+  const fields = fieldsOf(nodeSchema.parse(z.toJSONSchema(fetchSettingsSchema, { io: "input" })), "");
+  return `${generated}
+# fetch.json
+
+How a device fetches updates. The first of these files that is there holds, whole:
+
+1. \`/etc/mos/fetch.json\`
+2. \`/usr/lib/mos/fetch.json\`: what is on the root file system of the image
+
+It is read at each update. A file that is broken, or that others than its owner may write to, stops the update with \`fetch-settings-invalid\`. Nothing in it is trusted to say *what* is fetched: that do only signatures and digests. [How to](../how-to/fetch.md).
+
+${fieldTable(fields)}
+
+Without \`proxy\`, the agent's environment counts: \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, or their lower-case forms. \`mosb\` reads only these.
+
+\`\`\`json
+{
+  "version": 1,
+  "mirrors": { "registry.example.com": ["cache.site.example", "http://10.0.0.5:5000/copies"] },
+  "proxy": { "url": "http://proxy.site.example:3128", "passwordFile": "/etc/mos/proxy-password", "except": ["10.0.0.0/8"] },
+  "rateLimit": 500000
+}
+\`\`\`
+`;
+}
+
 // ---- the files ---------------------------------------------------------------------------------------------
 
 /** Path below the checkout → content. */
@@ -289,6 +331,7 @@ export function referencePages(): ReadonlyMap<string, string> {
     ["docs/reference/errors.md", errorsPage()],
     ["docs/reference/manifest.md", manifestPage()],
     ["docs/reference/policy.md", policyPage()],
+    ["docs/reference/fetch.md", fetchPage()],
     ["docs/reference/manifest.schema.json", `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`],
   ]);
 }

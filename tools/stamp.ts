@@ -13,6 +13,20 @@ export interface Stamp {
   readonly time: number;
 }
 
+/** `faults`: has the fault points of src/system/fault.ts, for tests; its version says so. */
+export type Flavour = "release" | "faults";
+
+/** The stamp of a flavour. */
+export function flavoured(stamp: Stamp, flavour: Flavour): Stamp {
+  if (flavour === "release") return stamp;
+  return { ...stamp, version: `${stamp.version}${stamp.version.includes("+") ? "." : "+"}faults` };
+}
+
+/** Where a flavour is built. */
+export function outputDirectory(flavour: Flavour): string {
+  return flavour === "release" ? join(checkout, "dist") : join(checkout, "dist", flavour);
+}
+
 /** Reads the stamp from package.json and git; without git, the version alone and 1970. */
 export async function readStamp(): Promise<Stamp> {
   const { version }: { version: string } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));

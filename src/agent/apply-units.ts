@@ -6,6 +6,7 @@ import { systemCode } from "../errors/mos-error.ts";
 import { isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.ts";
 import type { RenderedUnit } from "../services/model.ts";
 import { type Places, targetUnit } from "../services/unit-names.ts";
+import { fault } from "../system/fault.ts";
 import { escapePath } from "../systemd/escape.ts";
 import type { AgentContext } from "./context.ts";
 
@@ -72,14 +73,14 @@ interface Desired {
 
 /**
  * Applies the units of a generation.
- * @param mode `boot` starts without waiting (the boot itself would wait for us); `wait` returns when every unit
- * is up or has failed
+ * @param mode `boot` starts without waiting (the boot itself would wait for us), `trial` too, because somebody else
+ * watches what becomes of it; `wait` returns when every unit is up or has failed
  * @throws MosError `systemd-failed`
  */
 export async function applyUnits(
   context: AgentContext,
   { units, wanted, disturbed }: Desired,
-  mode: "boot" | "wait",
+  mode: "boot" | "trial" | "wait",
 ): Promise<Applied> {
   const plan = planActivation(readLive(context), units, context.places, disturbed);
   if (isEmptyPlan(plan) && !isPending(context)) {
@@ -89,12 +90,18 @@ export async function applyUnits(
   }
   mkdirSync(dirname(markerPath(context.places)), { recursive: true });
   writeFileSync(markerPath(context.places), "");
+  await fault("apply.stop");
   await context.systemd.stopUnits(units.length === 0 ? [targetUnit, ...plan.stop] : plan.stop);
+  await fault("apply.write");
   writeFiles(context, plan.write, plan.remove);
+  await fault("apply.reload");
   await context.systemd.daemonReload();
+  await fault("apply.start");
   const start = units.length === 0 ? [] : [targetUnit, ...wanted];
-  await (mode === "boot" ? context.systemd.startUnitsNoBlock(start) : context.systemd.startUnits(start));
+  if (mode === "trial") await context.systemd.resetFailed(start);
+  await (mode === "wait" ? context.systemd.startUnits(start) : context.systemd.startUnitsNoBlock(start));
   rmSync(markerPath(context.places), { force: true });
+  await fault("apply.end");
   return {
     changed: true,
     restarted: plan.affectedServices,

@@ -3,6 +3,7 @@
 import { asMosError, type MosError } from "../errors/mos-error.ts";
 import { lockPath } from "../generation/places.ts";
 import type { Transaction } from "../generation/transaction.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { type Active, loadActive } from "./active.ts";
 import { type BroughtUp, bringDown, bringUp } from "./bring-up.ts";
@@ -67,9 +68,11 @@ async function bringUpChoice(
     if (reverting !== undefined) await endRevert(context);
     return { kind: "no-generation" };
   }
+  await fault("boot.remember");
   // What is only tried must not become something that cannot be left again.
   if (trial === undefined)
-    await remember(loaded.trust, loaded.current.records, loaded.manifest.release?.epoch ?? 0);
+    await remember(context, loaded.trust, loaded.current.records, loaded.manifest.release?.epoch ?? 0);
+  await fault("boot.apply");
   let up: BroughtUp;
   try {
     up = await bringUp(context, loaded, "boot", onRendered);
@@ -80,6 +83,7 @@ async function bringUpChoice(
     return await bringUpChoice(context, before, onRendered);
   }
   if (reverting !== undefined) await endRevert(context);
+  await fault("boot.end");
   const kind = up.applied.changed ? "applied" : "unchanged";
   return { kind, generation: loaded.number, problems: up.problems, damage, trial };
 }
@@ -95,6 +99,7 @@ export async function boot(
   };
   try {
     return await withLock(lockPath(context.places), "boot", async () => {
+      await fault("boot.load");
       const choice = await choose(context);
       mark();
       const outcome = await bringUpChoice(context, choice, mark);

@@ -3,6 +3,7 @@ import { type IncomingMessage, request } from "node:http";
 import type { AttestationDocument } from "../attest/document.ts";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { readErrorDocument, type SocketName, socketPaths } from "./api.ts";
+import type { UpdatePlan } from "./dry-run.ts";
 import type { HistoryEntry } from "./history.ts";
 import type { Progress, ProgressEvent } from "./progress.ts";
 import type { RollbackResult } from "./rollback.ts";
@@ -95,6 +96,15 @@ export async function requestUpdate(
 ): Promise<UpdateResult | undefined> {
   const response = await call("control", "POST", "/v1/update", { reference, ...options });
   return response === undefined ? undefined : await follow<UpdateResult>(response, progress);
+}
+
+/** POST /v1/plan; undefined when no agent listens. */
+export async function requestPlan(
+  reference: string,
+  options: UpdateOptions,
+): Promise<UpdatePlan | undefined> {
+  const response = await call("control", "POST", "/v1/plan", { reference, ...options });
+  return response === undefined ? undefined : ((await readJson(response)) as UpdatePlan);
 }
 
 /** POST /v1/rollback, following its events to the end; undefined when no agent listens. */

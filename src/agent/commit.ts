@@ -1,11 +1,12 @@
 // A generation comes to the disk, and becomes the one that runs at this and every later boot.
-import { rm } from "node:fs/promises";
 import { MosError } from "../errors/mos-error.ts";
 import { addGeneration, makeCurrent, pointedGeneration } from "../generation/generations.ts";
 import { pointerPath } from "../generation/places.ts";
 import type { SignedParts } from "../generation/signed-parts.ts";
 import { writeTrustRecord } from "../generation/trust-records.ts";
 import type { Places } from "../services/unit-names.ts";
+import { discard } from "../system/atomic-file.ts";
+import { fault } from "../system/fault.ts";
 import type { Candidate } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
 
@@ -21,8 +22,10 @@ export async function add(
 ): Promise<number> {
   const { places } = context;
   const trustRecords = current.records.length + (record === undefined ? 0 : 1);
+  await fault("commit.record");
   if (record !== undefined) await writeTrustRecord(places, trustRecords, record);
   const acceptedAt = new Date().toISOString();
+  await fault("commit.generation");
   return await addGeneration(
     places,
     { ...parts, bases },
@@ -32,7 +35,8 @@ export async function add(
 
 /** Points `current` at a generation, also when it is bent. */
 export async function moveCurrent(places: Places, number: number): Promise<void> {
-  if (await isBent(places)) await rm(pointerPath(places, "current"));
+  await fault("commit.current");
+  if (await isBent(places)) await discard(pointerPath(places, "current"));
   await makeCurrent(places, number);
 }
 

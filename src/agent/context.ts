@@ -1,6 +1,7 @@
 // What every flow of the agent works with: places, policy and clock. Made once, at the edge.
 
 import { defaultPlaces, type Places } from "../services/unit-names.ts";
+import { type MonotonicClock, monotonicClock } from "../system/monotonic.ts";
 import { type ServiceManager, systemd } from "../systemd/manager.ts";
 import { defaultTpm, type TpmAddress } from "../tpm/address.ts";
 import { builtInPolicy, type Policy } from "../trust/policy.ts";
@@ -42,6 +43,9 @@ export interface AgentContext {
   readonly networkDirectory: string;
   readonly trust: TrustPlaces;
   readonly systemd: ServiceManager;
+  readonly clock: MonotonicClock;
+  /** Files that say how to fetch (fetch-settings.ts); the first that is there holds. */
+  readonly fetchSettings: readonly string[];
   readonly buildTime: Date;
 }
 
@@ -67,6 +71,9 @@ export function deviceContext(): AgentContext {
       },
     },
     systemd,
+    clock: monotonicClock,
+    // What this root may change first: mirrors are not trusted, only signatures are.
+    fetchSettings: ["/etc/mos/fetch.json", "/usr/lib/mos/fetch.json"],
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

@@ -2,14 +2,15 @@
 // under its tag and never changes, so that what runs keeps what it was started with. /run/mos/secrets.json remembers
 // which encrypted secrets became which tag, so that the TPM is asked once in a boot and not at each start of mosd.
 import { createHash, createHmac, randomBytes } from "node:crypto";
-import { chmod, chown, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { systemCode } from "../errors/mos-error.ts";
 import type { Target } from "../manifest/schema.ts";
 import type { CredentialsTag, CredentialsTags } from "../services/credentials.ts";
 import { credentialsDirectory, credentialsRoot, type Places } from "../services/unit-names.ts";
-import { writeFileAtomic } from "../system/atomic-file.ts";
+import { makeDirectory, removeTree, writeFileAtomic } from "../system/atomic-file.ts";
+import { changeMode, changeOwner, createDirectory, openFile, rename } from "../system/durable.ts";
 
 /** One secret, opened. */
 export interface OpenedSecret {
@@ -129,21 +130,21 @@ export class CredentialStore {
     // Passable for everybody, because a container's runtime walks through it as the container's own root; what is in
     // the directory of the tag is for its owner only.
     const above = join(credentialsRoot(this.places), service);
-    await mkdir(above, { recursive: true });
-    for (const passable of [credentialsRoot(this.places), above]) await chmod(passable, 0o711);
+    await makeDirectory(above);
+    for (const passable of [credentialsRoot(this.places), above]) await changeMode(passable, 0o711);
     const temporary = join(above, `.${tag}.tmp`);
-    await rm(temporary, { recursive: true, force: true });
+    await removeTree(temporary);
     try {
-      await mkdir(temporary, { mode: 0o700 });
+      await createDirectory(temporary, 0o700);
       for (const { name, secret } of secrets) {
-        await using handle = await open(join(temporary, name), "wx", 0o400);
+        await using handle = await openFile(join(temporary, name), "wx", 0o400);
         await handle.writeFile(secret);
         await handle.chown(uid, gid);
       }
-      await chown(temporary, uid, gid);
+      await changeOwner(temporary, uid, gid);
       await rename(temporary, path);
     } catch (error) {
-      await rm(temporary, { recursive: true, force: true });
+      await removeTree(temporary);
       throw error;
     }
   }
@@ -159,9 +160,9 @@ export class CredentialStore {
     const root = credentialsRoot(this.places);
     for (const service of (await namesIn(root)) ?? []) {
       const kept = tags.get(service);
-      if (kept === undefined) await rm(join(root, service), { recursive: true, force: true });
+      if (kept === undefined) await removeTree(join(root, service));
       for (const tag of (await namesIn(join(root, service))) ?? []) {
-        if (tag !== kept) await rm(join(root, service, tag), { recursive: true, force: true });
+        if (tag !== kept) await removeTree(join(root, service, tag));
       }
     }
     const gone = [...this.services.keys()].filter((service) => !tags.has(service));

@@ -1,13 +1,13 @@
 // Layers in the store that are no longer what their digest says: the disk is damaged, or somebody altered it.
 // Looked for where something points to it (dm-verity saw a bad block, a unit failed, a superblock does not fit), so
 // that a sound device is not made to read all of its layers.
-import { rm } from "node:fs/promises";
 import { MosError } from "../errors/mos-error.ts";
 import { inspectLayer } from "../layers/inspect.ts";
 import { rootHashOf } from "../layers/media-type.ts";
 import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
 import { layerDevice, layerMount, layerUnit } from "../services/unit-names.ts";
+import { discard } from "../system/atomic-file.ts";
 import { mountUnitName } from "../systemd/escape.ts";
 import type { ServiceManager } from "../systemd/manager.ts";
 import type { AgentContext } from "./context.ts";
@@ -55,7 +55,7 @@ async function troubled(
 export async function dropDamagedDocument(store: Layout, document: Descriptor): Promise<void> {
   if (!(await store.hasBlob(document))) return;
   const path = store.blobPath(document.digest);
-  if ((await actualDigest(path)) !== document.digest) await rm(path, { force: true });
+  if ((await actualDigest(path)) !== document.digest) await discard(path);
 }
 
 /**
@@ -74,7 +74,7 @@ export async function dropDamagedLayers(
     if (!(await store.hasBlob(layer)) || !(await isSuspect(store, layer, broken))) continue;
     const path = store.blobPath(layer.digest);
     if ((await actualDigest(path)) === layer.digest) continue;
-    await rm(path, { force: true });
+    await discard(path);
     dropped.add(rootHashOf(layer));
   }
   return dropped;

@@ -1,5 +1,4 @@
 // Watches the services of a new generation until the health gate has a verdict.
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Accounts,
   type GatedService,
@@ -66,13 +65,13 @@ class Attempts {
 
 async function look(
   targets: readonly Target[],
-  { places, systemd }: Pick<AgentContext, "places" | "systemd">,
+  { places, systemd, clock }: AgentContext,
   attempts: Attempts,
 ): Promise<ReadonlyMap<string, Observation>> {
   const names = targets.map((target) => unitOf(target, places));
   const shown = await systemd.showUnits(names, ["Id", "ActiveState", "NRestarts", "ControlGroup"]);
   const units = new Map(shown.map((unit) => [unit["Id"] ?? "", unit]));
-  const now = performance.now();
+  const now = clock.now();
   return new Map(
     targets.map((target) => {
       const unit = units.get(unitOf(target, places));
@@ -107,11 +106,12 @@ export async function watchHealth(
   const services = targets.map(({ service_name, health }): GatedService => ({ name: service_name, health }));
   const gate = manifest.health ?? defaultGate;
   const attempts = new Attempts();
-  const begun = performance.now();
+  const { clock } = context;
+  const begun = clock.now();
   let accounts: Accounts = new Map();
   for (;;) {
     const seen = await look(targets, context, attempts);
-    const now = performance.now();
+    const now = clock.now();
     accounts = observe(accounts, services, seen, now);
     const verdict = judgeHealth(accounts, services, gate, begun, now);
     if (verdict.kind === "healthy") return { kind: "healthy" };
@@ -119,7 +119,7 @@ export async function watchHealth(
       return { kind: "unhealthy", reason: unhealthyReason(await explained(context, verdict.services)) };
     }
     progress({ kind: "waiting", services: verdict.pending });
-    await sleep(lookMs);
+    await clock.sleep(lookMs);
   }
 }
 

@@ -6,6 +6,7 @@ import { lockPath, storePath } from "../generation/places.ts";
 import { defaultGate } from "../manifest/health-schema.ts";
 import { digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { loadRunning } from "./active.ts";
 import { recordsOnDisk } from "./candidate.ts";
@@ -57,6 +58,7 @@ export async function rollback(
     const number = await chooseGeneration(context, wanted);
 
     progress({ kind: "step", step: "verify" });
+    await fault("rollback.verify");
     const generation = await readGeneration(places, number);
     const trust = running?.trust ?? (await loadTrust(context));
     const current = running?.current ?? currentRoot(trust, await recordsOnDisk(context));
@@ -73,19 +75,21 @@ export async function rollback(
     }
 
     progress({ kind: "step", step: "stage" });
+    await fault("rollback.stage");
     const staged = await stage(context, await Layout.open(storePath(places)), manifest, new Set());
     const from = running?.number;
     const done = { generation: number, from, manifestDigest: digestOf(generation.manifest) };
     if (from === number) {
       progress({ kind: "step", step: "activate" });
-      const applied = await staged.activate(number);
+      const applied = await staged.activate(number, "wait");
       const outcome = applied.changed ? "rolled-back" : "unchanged";
       return { outcome, ...done, restarted: applied.restarted, unwell: await unwellServices(context) };
     }
     const { tries } = manifest.health ?? defaultGate;
-    const activate = () => staged.activate(number);
+    const activate = () => staged.activate(number, "trial");
     const beginning = { kind: "rollback", from: from ?? null, to: number, excused: [] } as const;
     const applied = await runTrial(context, { ...beginning, manifest, tries, activate }, progress);
+    await fault("rollback.end");
     const unwell = await unwellServices(context);
     return { outcome: "rolled-back", ...done, restarted: applied.restarted, unwell };
   });

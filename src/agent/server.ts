@@ -43,6 +43,11 @@ const controlRoutes: Readonly<Record<string, Handler>> = {
     const { update } = await import("./update.ts");
     await stream(response, (progress) => update(context, reference, options, progress));
   },
+  "POST /v1/plan": async (context, request, response) => {
+    const { reference, ...options } = parseBody(updateRequestSchema, await readBody(request));
+    const { planUpdate } = await import("./dry-run.ts");
+    sendJson(response, 200, await planUpdate(context, reference, options));
+  },
   "POST /v1/rollback": async (context, request, response) => {
     const { generation } = parseBody(rollbackRequestSchema, await readBody(request));
     const { rollback } = await import("./rollback.ts");

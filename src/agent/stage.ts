@@ -15,7 +15,7 @@ import { openSecrets, placeSecrets, sweepSecrets } from "./secrets.ts";
 /** A generation that is ready to run. */
 export interface Staged {
   /** Makes it run, under the number that it has. */
-  readonly activate: (generation: number) => Promise<Applied>;
+  readonly activate: (generation: number, mode: "trial" | "wait") => Promise<Applied>;
 }
 
 /**
@@ -51,9 +51,9 @@ export async function stage(
     .filter(({ layers }) => layers.some(({ rootHash }) => damaged.has(rootHash)))
     .map(({ target }) => target.service_name);
   return {
-    activate: async (generation: number) => {
+    activate: async (generation, mode) => {
       const units = renderUnits({ ...input, generation });
-      const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed }, "wait");
+      const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed }, mode);
       await sweepSecrets(context, credentials);
       return applied;
     },

@@ -1,6 +1,7 @@
 // A transaction's second half (src/generation/transaction.ts): a generation that lies whole on the disk is brought up,
 // watched, and made the current one or given up. Every step can be repeated: `resume` goes on where the power went.
 import { asMosError, MosError } from "../errors/mos-error.ts";
+import { makeNamesDurable } from "../generation/durable-names.ts";
 import { forgetFailure, rememberFailure } from "../generation/failures.ts";
 import { readGeneration, removeGeneration } from "../generation/generations.ts";
 import { readJournal, removeJournal, writeJournal } from "../generation/journal.ts";
@@ -15,6 +16,7 @@ import {
 import type { InstallManifest } from "../manifest/schema.ts";
 import { digestOf } from "../oci/digest.ts";
 import { moveFile } from "../system/atomic-file.ts";
+import { fault } from "../system/fault.ts";
 import { loadActive } from "./active.ts";
 import type { Applied } from "./apply-units.ts";
 import { bringDown, bringUp } from "./bring-up.ts";
@@ -37,8 +39,11 @@ async function finishCommit(context: AgentContext, { to }: Transaction): Promise
   const { places } = context;
   const { trust, current, manifest, digest } = await loadGeneration(context, to);
   await moveCurrent(places, to);
-  await remember(trust, current.records, manifest.release?.epoch ?? 0);
+  await fault("commit.remember");
+  await remember(context, trust, current.records, manifest.release?.epoch ?? 0);
+  await fault("commit.forget");
   await forgetFailure(places, digest);
+  await fault("commit.end");
   await removeJournal(places);
 }
 
@@ -62,10 +67,13 @@ function reasonOf({ reason, to }: Transaction): Reason {
 /** Brings `from` up again. */
 async function goBack(context: AgentContext, transaction: Transaction, progress: Progress): Promise<void> {
   progress({ kind: "step", step: "go back" });
+  await fault("revert.record");
   await recordFailure(context, transaction, reasonOf(transaction));
+  await fault("revert.activate");
   const { loaded } = await loadActive(context);
   if (loaded === undefined) await bringDown(context);
   else await bringUp(context, loaded, "wait");
+  await fault("revert.end");
   await removeJournal(context.places);
 }
 
@@ -96,6 +104,7 @@ async function conclude(
   if (step.action === "commit") progress({ kind: "step", step: "commit" });
   let next: Transaction;
   try {
+    await fault("trial.verdict");
     next = await enter(context, step);
   } catch (error) {
     await undo(context, trial);
@@ -147,6 +156,7 @@ export async function runTrial(
   const startedAt = new Date().toISOString();
   const trial: Transaction = { ...beginning, phase: "trial", tries: tries - 1, startedAt };
   try {
+    await fault("trial.journal");
     await writeJournal(context.places, trial);
   } catch (error) {
     if (trial.kind === "update") await removeGeneration(context.places, trial.to);
@@ -156,8 +166,10 @@ export async function runTrial(
   let verdict: Extract<TransactionEvent, { kind: "healthy" | "unhealthy" }>;
   try {
     progress({ kind: "step", step: "activate" });
+    await fault("trial.activate");
     applied = await activate();
     progress({ kind: "step", step: "health" });
+    await fault("trial.health");
     verdict = await watchHealth(context, manifest, trial.excused, progress);
   } catch (error) {
     verdict = unhealthy(error);
@@ -191,6 +203,7 @@ export async function resume(context: AgentContext): Promise<Resumed> {
     await moveFile(about ?? "", damagedJournalPath(places));
   }
   if (journal === undefined) return { trial: undefined, reverting: undefined };
+  await fault("resume.journal");
   const step = advance(journal, { kind: "restart" });
   const next = await enter(context, step);
   switch (step.action) {
@@ -245,6 +258,7 @@ export async function watchTrial(context: AgentContext, trial: Transaction): Pro
  * what was still being tried is given up without blame.
  */
 export async function settle(context: AgentContext, progress: Progress): Promise<void> {
+  await makeNamesDurable(context.places);
   const journal = await readJournal(context.places).catch((error: unknown) => {
     if (error instanceof MosError) return undefined;
     throw error;

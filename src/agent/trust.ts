@@ -1,6 +1,7 @@
 // Whom this device trusts now, and what it may not go back to: its policy, the anchors that the policy names, the
 // handovers and revocations it has accepted since, its product, and what its TPM or a file remembers.
 import { MosError } from "../errors/mos-error.ts";
+import { makeNamesDurable } from "../generation/durable-names.ts";
 import type { Generation, GenerationContent } from "../generation/generations.ts";
 import type { SignedParts } from "../generation/signed-parts.ts";
 import { readTrustRecords } from "../generation/trust-records.ts";
@@ -89,12 +90,16 @@ export function currentRoot(trust: DeviceTrust, records: readonly TrustRecord[])
  * @param records that are in effect with the generation
  */
 export async function remember(
+  { places }: AgentContext,
   { memory, floor, remembered }: DeviceTrust,
   records: readonly TrustRecord[],
   epoch: number,
 ): Promise<void> {
   const last = records.at(-1);
-  if (last !== undefined && !isRemembered(remembered, records)) await memory.extendRecord(last.manifest);
+  const isNew = last !== undefined && !isRemembered(remembered, records);
+  // The memory cannot forget: that this generation runs has to outlive a power cut before it learns of it.
+  if (isNew || epoch > floor.epoch) await makeNamesDurable(places);
+  if (isNew) await memory.extendRecord(last.manifest);
   if (epoch > floor.epoch) await memory.raiseEpoch(epoch);
 }
 

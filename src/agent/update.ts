@@ -3,14 +3,13 @@
 // runs the new generation, or the one before (trial.ts).
 import { MosError } from "../errors/mos-error.ts";
 import { failureOf } from "../generation/failures.ts";
+import { compareManifests } from "../generation/manifest-diff.ts";
 import { lockPath, storePath } from "../generation/places.ts";
 import { defaultGate } from "../manifest/health-schema.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
-import { openRepositories, type Repositories } from "../oci/open.ts";
-import { parseReference } from "../oci/reference.ts";
-import type { Repository } from "../oci/source.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { loadRunning } from "./active.ts";
 import { type Candidate, judge } from "./candidate.ts";
@@ -19,6 +18,7 @@ import { type Composition, compose } from "./compose.ts";
 import type { AgentContext } from "./context.ts";
 import { dropDamagedLayers } from "./damage.ts";
 import { checkSpace, fetchDocuments, fetchLayers, missingLayers } from "./fetch.ts";
+import { type FetchSource, openSource } from "./fetch-source.ts";
 import type { LoadedGeneration } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
@@ -55,16 +55,19 @@ interface Prepared {
   readonly isSame: boolean;
 }
 
-async function prepare(
+/** @throws MosError of every check that needs the manifest alone */
+export async function prepare(
   context: AgentContext,
-  source: Repositories<Repository>,
+  source: FetchSource,
   options: UpdateOptions,
   progress: Progress,
 ): Promise<Prepared> {
   const running = await loadRunning(context);
   progress({ kind: "step", step: "fetch manifest" });
+  await fault("update.fetch-manifest");
   const candidates = await fetchCandidates(source.install, source.reference);
   progress({ kind: "step", step: "verify" });
+  await fault("update.verify");
   const trust = running?.trust ?? (await loadTrust(context));
   const { allowOlder } = options;
   const accepted = await judge(context, trust, { candidates, running, allowOlder });
@@ -97,7 +100,7 @@ export async function update(
   options: UpdateOptions,
   progress: Progress,
 ): Promise<UpdateResult> {
-  const source = openRepositories(parseReference(reference));
+  const source = await openSource(context, reference);
   return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
     await settle(context, progress);
     const prepared = await prepare(context, source, options, progress);
@@ -105,27 +108,31 @@ export async function update(
     const { merged } = composition;
 
     progress({ kind: "step", step: "preflight" });
+    await fault("update.preflight");
     const store = await Layout.create(storePath(context.places));
-    const layers = await fetchDocuments(store, source.images, merged);
+    const layers = await fetchDocuments(store, source, merged);
     const damaged = await dropDamagedLayers(store, layers, running, context);
     const missing = await missingLayers(store, layers);
-    await checkSpace(context, missing);
+    await checkSpace(context, store, missing);
 
     progress({ kind: "step", step: "fetch images" });
-    const fetchedBytes = await fetchLayers(store, source.images, missing, progress);
+    await fault("update.fetch-images");
+    const fetchedBytes = await fetchLayers(context, store, source, missing, progress);
 
     progress({ kind: "step", step: "stage" });
+    await fault("update.stage");
     const staged = await stage(context, store, merged, damaged);
     const digest = digestOf(accepted.parts.manifest);
     const done = { manifestDigest: digest, fetchedBytes };
     if (isSame) {
       progress({ kind: "step", step: "activate" });
-      const applied = await staged.activate(running?.number ?? 0);
+      const applied = await staged.activate(running?.number ?? 0, "wait");
       const unwell = await unwellServices(context);
       const outcome = applied.changed || fetchedBytes > 0 ? "repaired" : "unchanged";
       return { outcome, generation: running?.number ?? 0, ...done, restarted: applied.restarted, unwell };
     }
     const excused = await unwellAndUnchanged(context, running, merged);
+    await fault("update.add");
     const number = await add(context, accepted, composition.bases, reference);
     const applied = await runTrial(
       context,
@@ -136,10 +143,11 @@ export async function update(
         manifest: merged,
         tries: (merged.health ?? defaultGate).tries,
         excused,
-        activate: () => staged.activate(number),
+        activate: () => staged.activate(number, "trial"),
       },
       progress,
     );
+    await fault("update.end");
     const unwell = await unwellServices(context);
     return { outcome: "updated", generation: number, ...done, restarted: applied.restarted, unwell };
   });
@@ -153,11 +161,5 @@ async function unwellAndUnchanged(
 ): Promise<string[]> {
   if (running === undefined) return [];
   const unwell = new Set((await unwellServices(context)).map(({ service }) => service));
-  const before = new Map(
-    running.manifest.targets.map((target) => [target.service_name, JSON.stringify(target)]),
-  );
-  return merged.targets
-    .filter((target) => before.get(target.service_name) === JSON.stringify(target))
-    .map(({ service_name }) => service_name)
-    .filter((service) => unwell.has(service));
+  return compareManifests(running.manifest, merged).kept.filter((service) => unwell.has(service));
 }

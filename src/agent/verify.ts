@@ -4,12 +4,11 @@ import { MosError } from "../errors/mos-error.ts";
 import type { InstallManifest, Target } from "../manifest/schema.ts";
 import { digestFromHex, digestOf } from "../oci/digest.ts";
 import type { Descriptor } from "../oci/model.ts";
-import { openRepositories } from "../oci/open.ts";
-import { parseReference } from "../oci/reference.ts";
 import type { Repository } from "../oci/source.ts";
 import type { ManifestSigner } from "../trust/manifest-signature.ts";
 import { judge } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
+import { openSource } from "./fetch-source.ts";
 import { fetchImageDocuments } from "./image-documents.ts";
 import { fetchCandidates } from "./signed-manifest.ts";
 import { loadTrust } from "./trust.ts";
@@ -40,7 +39,7 @@ export async function verifyReference(
   reference: string,
   level: VerifyLevel,
 ): Promise<VerifyResult> {
-  const source = openRepositories(parseReference(reference));
+  const source = await openSource(context, reference);
   const candidates = await fetchCandidates(source.install, source.reference);
   const trust = await loadTrust(context);
   const { manifest, signers } = await judge(context, trust, {
@@ -62,7 +61,7 @@ export async function verifyReference(
 }
 
 async function verifyImage(images: Repository, target: Target, level: VerifyLevel): Promise<void> {
-  const { image } = await fetchImageDocuments(images, target);
+  const { image } = await fetchImageDocuments(async () => images, target);
   if (level === "content") for (const layer of image.layers) await verifyContent(images, layer);
 }
 

@@ -36,12 +36,12 @@ export const catalogue = {
   "reference-invalid": {
     exit: input,
     means: "An image or manifest reference cannot be parsed.",
-    hint: "Use HOST[:PORT]/PATH:TAG, http://HOST:PORT/PATH:TAG or oci:DIR:TAG.",
+    hint: "Use HOST[:PORT]/PATH:TAG, http://HOST:PORT/PATH:TAG, oci:DIR:TAG or oci-archive:FILE:TAG.",
   },
   "source-invalid": {
     exit: input,
     means: "The source of a target cannot be used as it is.",
-    hint: "Sources are docker://HOST/PATH:TAG, oci:DIR:TAG, rootfs:DIR and rootfs:FILE.tar.",
+    hint: "Sources are docker://HOST/PATH:TAG, oci:DIR:TAG, oci-archive:FILE:TAG, rootfs:DIR and rootfs:FILE.tar.",
   },
   "name-invalid": {
     exit: input,
@@ -52,6 +52,11 @@ export const catalogue = {
     exit: input,
     means: "A file cannot be read.",
     hint: "Check the path and its permissions.",
+  },
+  "fetch-settings-invalid": {
+    exit: input,
+    means: "What says how a device fetches (mirrors, proxy, limits) cannot be used.",
+    hint: "Correct the place named above; docs/reference/fetch.md lists every field.",
   },
   "keyset-unknown": { exit: input, means: "There is no keyset of this name.", hint: "trust keyset list" },
   "keyset-exists": {
@@ -376,6 +381,16 @@ export const catalogue = {
     means: "The source sent more than the limit for this kind of content.",
     hint: "The source is lying or does not hold what the reference says.",
   },
+  "proxy-refused": {
+    exit: source,
+    means: "The proxy is not there, or does not let a connection through.",
+    hint: "Check proxy in fetch.json, or HTTPS_PROXY and NO_PROXY: docs/how-to/fetch.md.",
+  },
+  "archive-invalid": {
+    exit: source,
+    means: "A file is no tar archive of an OCI layout that mos reads.",
+    hint: "Make it with: tar -cf FILE.tar -C DIR oci-layout index.json blobs",
+  },
   "push-failed": {
     exit: source,
     means: "The registry did not take what was pushed.",
@@ -537,6 +552,11 @@ export const catalogue = {
     exit: failure,
     means: "A virtual machine did not do what it was asked.",
     hint: "The end of its console is above.",
+  },
+  "fault-points-missing": {
+    exit: usage,
+    means: "MOS_FAULT asks for faults, and this build has none.",
+    hint: "Unset MOS_FAULT. For tests, ./dev build --faults makes a build that has them.",
   },
   internal: { exit: failure, means: "A defect in mos.", hint: "Please report it with the text above." },
 } as const satisfies Record<string, Entry>;

@@ -20,8 +20,12 @@ export function pointerPath({ state }: Places, pointer: "current" | "previous"):
 }
 
 /** Releases that changed whom the device trusts, in order. */
-export function trustRecordPath({ state }: Places, number: number): string {
-  return join(state, "trust", String(number));
+export function trustRecordsPath({ state }: Places): string {
+  return join(state, "trust");
+}
+
+export function trustRecordPath(places: Places, number: number): string {
+  return join(trustRecordsPath(places), String(number));
 }
 
 /** The lowest epoch, where no TPM remembers it. */

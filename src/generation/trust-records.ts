@@ -1,11 +1,10 @@
 // Releases that changed whom the device trusts (trust/handover.ts), kept for ever: each new start walks them from
 // the policy's anchors to those of today. Which of them are in effect is said by the generation that runs, so that
 // a record takes effect in the same instant as its generation.
-import { rm } from "node:fs/promises";
 import { MosError } from "../errors/mos-error.ts";
 import { parseInstallManifest } from "../manifest/install-json.ts";
 import type { Places } from "../services/unit-names.ts";
-import { addDirectory } from "../system/atomic-file.ts";
+import { addDirectory, removeTree } from "../system/atomic-file.ts";
 import { changesTrust, type TrustRecord } from "../trust/handover.ts";
 import { trustRecordPath } from "./places.ts";
 import { readSignedParts, type SignedParts, signedFiles } from "./signed-parts.ts";
@@ -31,6 +30,6 @@ export async function readTrustRecords(places: Places, count: number): Promise<T
 /** Writes a record. One of this number that is there already belongs to no generation that ran, and is replaced. */
 export async function writeTrustRecord(places: Places, number: number, parts: SignedParts): Promise<void> {
   const path = trustRecordPath(places, number);
-  await rm(path, { recursive: true, force: true });
+  await removeTree(path);
   await addDirectory(path, signedFiles(parts));
 }

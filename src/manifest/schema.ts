@@ -173,7 +173,7 @@ const imageSchema = z.strictObject({
 const importTargetSchema = z.strictObject({
   service_name: nameSchema.describe("Name of the service, once in a manifest."),
   source: lineSchema(4096).describe(
-    "Where the image comes from: `docker://HOST/PATH:TAG`, `oci:DIR:TAG`, `rootfs:DIR` or `rootfs:FILE.tar`. Relative paths start at the manifest's directory.",
+    "Where the image comes from: `docker://HOST/PATH:TAG`, `oci:DIR:TAG`, `oci-archive:FILE[:TAG]`, `rootfs:DIR` or `rootfs:FILE.tar`. Relative paths start at the manifest's directory.",
   ),
   version: lineSchema(128).describe("Shown to people; mos does not compare it."),
   service_type: serviceTypeSchema

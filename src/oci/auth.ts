@@ -4,10 +4,11 @@
 import * as z from "zod";
 import { MosError } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
+import { isLoopbackHost } from "./authority.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credential } from "./credentials.ts";
 import type { HttpClient, HttpResponse } from "./http.ts";
-import { isLoopbackHost, type Scheme } from "./reference.ts";
+import type { Scheme } from "./reference.ts";
 
 const tokenSchema = z.object({ token: z.string().optional(), access_token: z.string().optional() });
 

@@ -21,9 +21,10 @@ function wrongSize(request: RegistryRequest, { digest, size }: Descriptor, what:
 async function open(
   session: Session,
   request: RegistryRequest,
-  { size }: Descriptor,
+  descriptor: Descriptor,
   offset: number,
 ): Promise<BlobAnswer> {
+  const { size } = descriptor;
   const asked = {
     ...request,
     // The coded form would have other lengths, and a decoder is one more thing to attack.
@@ -37,6 +38,11 @@ async function open(
     if (direct !== undefined) return direct;
   }
   const response = await session.request(asked);
+  if (response.status === 416 && offset > 0) {
+    // What it has is shorter than what we have of it, or it takes no ranges of it: all of it, then.
+    await response.discard();
+    return await open(session, request, descriptor, 0);
+  }
   if (response.status === 200 || (response.status === 206 && offset > 0)) return response;
   throw await session.refusal(asked, response, response.status === 404 ? "not-found" : "registry-refused");
 }
@@ -97,6 +103,7 @@ export async function* fetchBlob(
       }
       return;
     } catch (error) {
+      session.http.signal?.throwIfAborted();
       // A connection that broke before anything came is not worth another one: the registry is not there.
       const canContinue = error instanceof MosError && error.code === "registry-unreachable" && at > before;
       if (!canContinue || ++breaks > session.http.limits.resumes) throw error;
@@ -117,7 +124,10 @@ async function* fetchOnce(
       const skip = Math.max(0, Math.min(piece.length, offset - at));
       at += piece.length;
       if (at > descriptor.size) throw wrongSize(request, descriptor, "more");
-      if (skip < piece.length) yield skip === 0 ? piece : piece.subarray(skip);
+      if (skip < piece.length) {
+        await session.received(piece.length - skip);
+        yield skip === 0 ? piece : piece.subarray(skip);
+      }
     }
     if (at < descriptor.size) throw wrongSize(request, descriptor, `${at} bytes`);
   } finally {

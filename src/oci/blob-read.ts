@@ -73,10 +73,17 @@ export function readSmallFile(path: string, limit: number): Uint8Array {
 
 /**
  * Reads a small blob and checks it against its descriptor.
+ * @param read the bytes, no more than its argument
+ * @param path for messages
  * @param limit bytes
- * @throws MosError as {@link readSmallFile}, and `size-mismatch`, `digest-mismatch`
+ * @throws MosError `too-large`, `size-mismatch`, `digest-mismatch`, and what `read` throws
  */
-export function readSmallBlob(path: string, descriptor: Descriptor, limit: number): Uint8Array {
+export function checkSmallBlob(
+  read: (limit: number) => Uint8Array,
+  path: string,
+  descriptor: Descriptor,
+  limit: number,
+): Uint8Array {
   if (descriptor.size > limit) {
     throw new MosError(
       "too-large",
@@ -84,7 +91,7 @@ export function readSmallBlob(path: string, descriptor: Descriptor, limit: numbe
       { about: descriptor.digest },
     );
   }
-  const bytes = readSmallFile(path, limit);
+  const bytes = read(limit);
   if (bytes.length !== descriptor.size) throw wrongSize(path, bytes.length, descriptor.size);
   const actual = digestOf(bytes);
   if (actual !== descriptor.digest) {

@@ -3,9 +3,10 @@
 // left is hashed again and continued.
 import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, lstat, open, rename, rm } from "node:fs/promises";
+import { lstat } from "node:fs/promises";
 import { asMosError, MosError } from "../errors/mos-error.ts";
-import { syncDirectory } from "../system/atomic-file.ts";
+import { discard } from "../system/atomic-file.ts";
+import { openFile, rename, type StateFile, syncDirectory } from "../system/durable.ts";
 import { pieceBytes, pieceCopied } from "./blob-read.ts";
 import { digestFromHex } from "./digest.ts";
 import type { Descriptor } from "./model.ts";
@@ -51,7 +52,7 @@ export async function storeBlob(
   } catch (thrown) {
     const error = asMosError(thrown, descriptor.digest);
     const isUseless = fatal.has(error.code) || (await handle.stat()).size === 0;
-    if (isUseless) await rm(to.partial, { force: true });
+    if (isUseless) await discard(to.partial);
     throw error;
   } finally {
     await handle.close();
@@ -59,7 +60,7 @@ export async function storeBlob(
 }
 
 async function fill(
-  handle: FileHandle,
+  handle: StateFile,
   descriptor: Descriptor,
   source: Source,
   onBytes: (done: number) => void,
@@ -82,7 +83,7 @@ async function fill(
 
 /** Hashes the first `offset` bytes of the file and writes the rest. @returns the digest of the whole */
 async function fillFrom(
-  handle: FileHandle,
+  handle: StateFile,
   offset: number,
   descriptor: Descriptor,
   source: Source,
@@ -128,7 +129,7 @@ function wrongSize({ name }: Source, { digest, size }: Descriptor, how: "more" |
   });
 }
 
-async function hashStart(handle: FileHandle, length: number, hash: Hash): Promise<void> {
+async function hashStart(handle: StateFile, length: number, hash: Hash): Promise<void> {
   const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytes, length));
   for (let at = 0; at < length; ) {
     const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, length - at), at);
@@ -145,7 +146,7 @@ async function hashStart(handle: FileHandle, length: number, hash: Hash): Promis
 class PieceWriter {
   /** Bytes taken so far. */
   total: number;
-  private readonly handle: FileHandle;
+  private readonly handle: StateFile;
   private readonly hash: Hash;
   private readonly onBytes: (done: number) => void;
   private buffer = Buffer.allocUnsafeSlow(pieceBytes);
@@ -153,7 +154,7 @@ class PieceWriter {
   private used = 0;
   private writing: Promise<void> = Promise.resolve();
 
-  constructor(handle: FileHandle, hash: Hash, offset: number, onBytes: (done: number) => void) {
+  constructor(handle: StateFile, hash: Hash, offset: number, onBytes: (done: number) => void) {
     this.handle = handle;
     this.hash = hash;
     this.total = offset;
@@ -190,7 +191,7 @@ class PieceWriter {
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+async function writeAll(handle: StateFile, bytes: Uint8Array, position: number): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position + at);
     at += bytesWritten;
@@ -201,14 +202,14 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number)
  * Opens the partial file and locks it. Anything in its place that is not a file of ours alone (symbolic or hard
  * link, FIFO) is removed, not followed.
  */
-async function openPartial(path: string): Promise<FileHandle> {
+async function openPartial(path: string): Promise<StateFile> {
   const { tryLockExclusive } = await import("../system/libc.ts");
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   // Again when another process finished meanwhile: then what was opened is no longer what the name stands for.
   for (let attempt = 0; attempt < 3; attempt++) {
     const there = await lstat(path).catch(() => undefined);
-    if (there !== undefined && !(there.isFile() && there.nlink === 1)) await rm(path, { force: true });
-    const handle = await open(path, flags, 0o600);
+    if (there !== undefined && !(there.isFile() && there.nlink === 1)) await discard(path);
+    const handle = await openFile(path, flags, 0o600);
     try {
       if (!tryLockExclusive(handle.fd)) {
         throw new MosError("busy", `another process is storing ${path}`, { about: path });

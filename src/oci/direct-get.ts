@@ -18,6 +18,8 @@ export interface DirectRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** Certificate authorities, PEM; for https. */
   readonly ca: string | undefined;
+  /** Ends the exchange. */
+  readonly signal: AbortSignal | undefined;
 }
 
 interface Head {
@@ -117,15 +119,16 @@ class Inbox {
   }
 }
 
-async function open({ url, ca }: DirectRequest, inbox: Inbox): Promise<Socket> {
+async function open({ url, ca, signal }: DirectRequest, inbox: Inbox): Promise<Socket> {
   // URL has brackets around an IPv6 address, sockets have none.
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
   const onread: OnReadOpts = {
     buffer: () => inbox.next(),
     callback: (bytes) => inbox.received(bytes),
   };
+  const stop = signal === undefined ? {} : { signal };
   if (url.protocol === "http:") {
-    return connect({ host, port: url.port === "" ? 80 : Number(url.port), onread });
+    return connect({ host, port: url.port === "" ? 80 : Number(url.port), onread, ...stop });
   }
   const [tls, { trustedAuthorities }] = await Promise.all([import("node:tls"), import("./tls-trust.ts")]);
   const authorities = trustedAuthorities(ca);
@@ -138,6 +141,7 @@ async function open({ url, ca }: DirectRequest, inbox: Inbox): Promise<Socket> {
     ...(/^[0-9.]+$|:/.test(host) ? {} : { servername: host }),
     ...(authorities === undefined ? {} : { ca: authorities }),
     onread,
+    ...stop,
   };
   return tls.connect(options);
 }

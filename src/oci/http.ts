@@ -7,6 +7,7 @@ import { MosError } from "../errors/mos-error.ts";
 import { connectionError } from "./connection-error.ts";
 import { type OutgoingBody, type RequestAbout, receive, receiveAll, send } from "./http-body.ts";
 import { defaultLimits, type RegistryLimits } from "./limits.ts";
+import { environmentProxies, type Proxies, throughProxies } from "./proxy.ts";
 import { isRedirect, nextHop } from "./redirect.ts";
 
 export interface HttpRequest {
@@ -26,6 +27,10 @@ export interface HttpOptions {
   readonly limits?: RegistryLimits;
   /** PEM of the certificate authorities to trust; those of the system when absent. */
   readonly ca?: string;
+  /** What to go through to a URL; by default what the environment says. */
+  readonly proxies?: Proxies;
+  /** Ends every exchange that has begun, and refuses others. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** An answer whose headers are here and whose body is not yet. It must be read, discarded or abandoned. */
@@ -90,19 +95,27 @@ export class HttpResponse {
 export class HttpClient {
   readonly limits: RegistryLimits;
   readonly ca: string | undefined;
+  readonly proxies: Proxies;
+  readonly signal: AbortSignal | undefined;
   private readonly httpAgent: HttpAgent;
   private httpsAgent: Promise<HttpsAgent> | undefined;
 
-  constructor({ limits = defaultLimits, ca }: HttpOptions = {}) {
+  constructor({ limits = defaultLimits, ca, proxies, signal }: HttpOptions = {}) {
     this.limits = limits;
     this.ca = ca;
-    this.httpAgent = new HttpAgent({ keepAlive: true });
+    this.proxies = proxies ?? environmentProxies(process.env);
+    this.signal = signal;
+    this.httpAgent = this.makeHttpAgent(true);
+  }
+
+  private makeHttpAgent(keepAlive: boolean): HttpAgent {
+    return throughProxies(new HttpAgent({ keepAlive }), "http", this.proxies, this.limits);
   }
 
   /**
    * Sends a request and waits for the answer's headers. GET and HEAD follow redirects, without the credentials
    * once they lead to another origin, and never from https to http.
-   * @throws MosError `registry-unreachable`, `registry-timeout`, `registry-invalid`
+   * @throws MosError `registry-unreachable`, `registry-timeout`, `registry-invalid`, `proxy-refused`
    */
   async exchange(request: HttpRequest): Promise<HttpResponse> {
     const start = { doing: request.doing, host: request.url.host, limits: this.limits };
@@ -118,6 +131,7 @@ export class HttpClient {
 
   /** One exchange; once more when a kept connection turns out to have been closed meanwhile. */
   private async exchangeOnce(request: HttpRequest): Promise<HttpResponse> {
+    this.signal?.throwIfAborted();
     const about = { doing: request.doing, host: request.url.host, limits: this.limits };
     const first = await this.start(request);
     try {
@@ -140,6 +154,7 @@ export class HttpClient {
   ): Promise<ClientRequest> {
     const options: RequestOptions = {
       method,
+      ...(this.signal === undefined ? {} : { signal: this.signal }),
       maxHeaderSize: this.limits.headerBytes,
       headers: {
         "User-Agent": "mos",
@@ -153,14 +168,22 @@ export class HttpClient {
       },
     };
     if (url.protocol === "http:") {
-      return httpRequest(url, { ...options, agent: keepAlive ? this.httpAgent : false });
+      return httpRequest(url, { ...options, agent: keepAlive ? this.httpAgent : this.makeHttpAgent(false) });
     }
     const { request } = await import("node:https");
-    this.httpsAgent ??= makeHttpsAgent(this.ca);
-    const agent = await this.httpsAgent;
-    if (keepAlive) return request(url, { ...options, agent });
-    const { Agent } = await import("node:https");
-    return request(url, { ...options, agent: new Agent({ ...agent.options, keepAlive: false }) });
+    if (!keepAlive) return request(url, { ...options, agent: await this.makeHttpsAgent(false) });
+    this.httpsAgent ??= this.makeHttpsAgent(true);
+    return request(url, { ...options, agent: await this.httpsAgent });
+  }
+
+  private async makeHttpsAgent(keepAlive: boolean): Promise<HttpsAgent> {
+    const [{ Agent }, { trustedAuthorities }] = await Promise.all([
+      import("node:https"),
+      import("./tls-trust.ts"),
+    ]);
+    const authorities = trustedAuthorities(this.ca);
+    const agent = new Agent({ keepAlive, ...(authorities === undefined ? {} : { ca: authorities }) });
+    return throughProxies(agent, "https", this.proxies, this.limits);
   }
 
   private async answer(
@@ -225,13 +248,4 @@ function deadline(request: ClientRequest, ms: number, about: RequestAbout, what:
     );
   }, ms);
   return () => clearTimeout(timer);
-}
-
-async function makeHttpsAgent(ca: string | undefined): Promise<HttpsAgent> {
-  const [{ Agent }, { trustedAuthorities }] = await Promise.all([
-    import("node:https"),
-    import("./tls-trust.ts"),
-  ]);
-  const authorities = trustedAuthorities(ca);
-  return new Agent({ keepAlive: true, ...(authorities === undefined ? {} : { ca: authorities }) });
 }

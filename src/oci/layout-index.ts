@@ -63,6 +63,11 @@ export function entriesNamed(index: LayoutIndex, name: string): readonly Entry[]
   return index.listed.flatMap(({ entry }) => (nameOf(entry) === name ? [entry] : []));
 }
 
+/** All names that are given, each once. */
+export function namesIn(index: LayoutIndex): readonly string[] {
+  return [...new Set(index.listed.flatMap(({ entry }) => nameOf(entry) ?? []))];
+}
+
 /** The entry of a manifest, whatever its name. */
 export function entryOf(index: LayoutIndex, digest: Digest): Entry | undefined {
   return index.listed.find(({ entry }) => entry.digest === digest)?.entry;

@@ -4,40 +4,58 @@ import { lstatSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { makeDirectory, writeFileAtomic } from "../system/atomic-file.ts";
-import { parseJson } from "../system/json.ts";
 import { withLock } from "../system/lock.ts";
-import { readPieces, readSmallBlob, readSmallFile } from "./blob-read.ts";
+import { readPieces, readSmallFile } from "./blob-read.ts";
 import { storeBlob } from "./blob-store.ts";
 import { type Digest, digestOf, hexOf, isDigest } from "./digest.ts";
 import {
   emptyLayoutIndex,
   encodeLayoutIndex,
   entriesNamed,
-  entryOf,
   indexOf,
   type LayoutIndex,
-  parseLayoutIndex,
   type Reference,
   withReference,
 } from "./layout-index.ts";
-import { type Descriptor, limits, mediaTypes, parseIndex, parseManifest } from "./model.ts";
-import { chooseForPlatform } from "./platform.ts";
-import type { FetchedManifest, Repository, WritableRepository } from "./source.ts";
+import { type LayoutFiles, LayoutReader, layoutVersion } from "./layout-read.ts";
+import { type Descriptor, mediaTypes, parseManifest } from "./model.ts";
+import type { Repository, WritableRepository } from "./source.ts";
 
-/** "oci-layout file": the only version there is. */
-const layoutVersion = "1.0.0";
+class DirectoryFiles implements LayoutFiles {
+  private readonly directory: string;
 
-/** An index of an index of manifests is as deep as anybody nests them. */
-const maxNesting = 2;
+  constructor(directory: string) {
+    this.directory = directory;
+  }
 
-export class Layout implements WritableRepository {
+  pathOf(name: string): string {
+    return join(this.directory, name);
+  }
+
+  sizeOf(name: string): number | undefined {
+    return lstatSync(this.pathOf(name), { throwIfNoEntry: false })?.size;
+  }
+
+  small(name: string, limit: number): Uint8Array {
+    return readSmallFile(this.pathOf(name), limit);
+  }
+
+  pieces(name: string, size: number, offset: number): AsyncIterable<Uint8Array> {
+    return readPieces(this.pathOf(name), size, offset);
+  }
+}
+
+export class Layout extends LayoutReader implements WritableRepository {
   readonly name: string;
+  protected readonly files: LayoutFiles;
   private readonly path: string;
   private readonly blobs: string;
   /** Changes of index.json by this process, one after the other. */
   private changes: Promise<unknown> = Promise.resolve();
 
   private constructor(path: string) {
+    super();
+    this.files = new DirectoryFiles(path);
     this.path = path;
     this.blobs = join(path, "blobs", "sha256");
     this.name = `oci:${path}`;
@@ -84,21 +102,7 @@ export class Layout implements WritableRepository {
   }
 
   private check(): void {
-    const version = parseJson(readSmallFile(this.versionPath, limits.config), this.versionPath);
-    const isKnown =
-      version !== null &&
-      typeof version === "object" &&
-      !Array.isArray(version) &&
-      version["imageLayoutVersion"] === layoutVersion;
-    if (!isKnown) {
-      throw new MosError(
-        "document-invalid",
-        `${this.path} is not an OCI layout of version ${layoutVersion}`,
-        {
-          about: this.versionPath,
-        },
-      );
-    }
+    this.checkVersion();
     // O_NOFOLLOW looks at the last part of a path only, so the directories are looked at here.
     for (const directory of [join(this.path, "blobs"), this.blobs]) {
       const stat = lstatSync(directory, { throwIfNoEntry: false });
@@ -136,6 +140,16 @@ export class Layout implements WritableRepository {
     await this.store(descriptor, { name: from.name, canResume: true, open }, onBytes);
   }
 
+  /** Bytes that an interrupted attempt left of a blob. */
+  partialBytes({ digest, size }: Descriptor): number {
+    const stat = lstatSync(this.partialPath(digest), { throwIfNoEntry: false });
+    return stat?.isFile() === true ? Math.min(stat.size, size) : 0;
+  }
+
+  private partialPath(digest: Digest): string {
+    return join(this.path, `.partial-${hexOf(digest)}`);
+  }
+
   async putBlob(descriptor: Descriptor, open: () => AsyncIterable<Uint8Array>): Promise<"sent" | "present"> {
     if (await this.hasBlob(descriptor)) return "present";
     await this.store(descriptor, { name: "the source", canResume: false, open }, () => undefined);
@@ -148,50 +162,8 @@ export class Layout implements WritableRepository {
     onBytes: (done: number) => void,
   ): Promise<void> {
     const { digest } = descriptor;
-    const partial = join(this.path, `.partial-${hexOf(digest)}`);
-    const to = { partial, blob: this.blobPath(digest), directory: this.blobs };
+    const to = { partial: this.partialPath(digest), blob: this.blobPath(digest), directory: this.blobs };
     await storeBlob(descriptor, source, to, onBytes);
-  }
-
-  async smallBlob(descriptor: Descriptor, limit: number): Promise<Uint8Array> {
-    return readSmallBlob(this.blobPath(descriptor.digest), descriptor, limit);
-  }
-
-  blob(descriptor: Descriptor, offset = 0): AsyncIterable<Uint8Array> {
-    return readPieces(this.blobPath(descriptor.digest), descriptor.size, offset);
-  }
-
-  async manifest(reference: string): Promise<FetchedManifest> {
-    const index = this.readIndex();
-    const about = `${this.name} ${reference}`;
-    let descriptor = isDigest(reference)
-      ? (entryOf(index, reference) ?? (await this.unlisted(reference, about)))
-      : this.named(index, reference, about);
-    for (let depth = 0; depth <= maxNesting; depth++) {
-      const bytes = readSmallBlob(this.blobPath(descriptor.digest), descriptor, limits.manifest);
-      const mediaType = mediaTypeOf(bytes, about) ?? descriptor.mediaType;
-      if (mediaType !== mediaTypes.index) {
-        return { digest: descriptor.digest, size: descriptor.size, mediaType, bytes };
-      }
-      descriptor = chooseForPlatform(parseIndex(bytes, about).manifests, about);
-    }
-    throw new MosError("document-invalid", `${about} is an index nested deeper than ${maxNesting} levels`, {
-      about,
-    });
-  }
-
-  private named(index: LayoutIndex, name: string, about: string): Descriptor {
-    const entries = entriesNamed(index, name);
-    const [first, ...more] = entries;
-    if (first === undefined) throw new MosError("not-found", `there is no ${about}`, { about });
-    return more.length === 0 ? first : chooseForPlatform(entries, about);
-  }
-
-  /** A manifest that only its digest names. */
-  private async unlisted(digest: Digest, about: string): Promise<Descriptor> {
-    const stat = lstatSync(this.blobPath(digest), { throwIfNoEntry: false });
-    if (stat === undefined) throw new MosError("not-found", `there is no ${about}`, { about });
-    return { mediaType: mediaTypes.manifest, digest, size: stat.size };
   }
 
   async hasManifest(reference: string): Promise<boolean> {
@@ -201,32 +173,6 @@ export class Layout implements WritableRepository {
     const entries = entriesNamed(this.readIndex(), reference);
     for (const entry of entries) if (!(await this.hasBlob(entry))) return false;
     return entries.length > 0;
-  }
-
-  async referrers(subject: Digest): Promise<readonly Descriptor[]> {
-    const found = new Map<Digest, Descriptor>();
-    for (const { entry } of this.readIndex().listed) {
-      if (entry.mediaType !== mediaTypes.manifest || entry.digest === subject) continue;
-      const referrer = this.asReferrer(entry, subject);
-      if (referrer !== undefined) found.set(entry.digest, referrer);
-    }
-    return [...found.values()];
-  }
-
-  private asReferrer(entry: Descriptor, subject: Digest): Descriptor | undefined {
-    try {
-      const bytes = readSmallBlob(this.blobPath(entry.digest), entry, limits.manifest);
-      const manifest = parseManifest(bytes, entry.digest);
-      if (manifest.subject?.digest !== subject) return undefined;
-      // Before image specification 1.1 the type was said by the config's media type.
-      const artifactType = manifest.artifactType ?? manifest.config.mediaType;
-      return { mediaType: entry.mediaType, digest: entry.digest, size: entry.size, artifactType };
-    } catch (error) {
-      if (!(error instanceof MosError)) throw error;
-      // A layout need not hold every manifest that it lists. A damaged one may be a referrer: the caller, who
-      // cannot use it, then has the reason why.
-      return error.code === "not-found" || error.code === "document-invalid" ? undefined : entry;
-    }
   }
 
   /**
@@ -251,10 +197,6 @@ export class Layout implements WritableRepository {
     await this.changeIndex("list the images", () => indexOf(references));
   }
 
-  private readIndex(): LayoutIndex {
-    return parseLayoutIndex(readSmallFile(this.indexPath, limits.manifest), this.indexPath);
-  }
-
   private async changeIndex(purpose: string, change: (index: LayoutIndex) => LayoutIndex): Promise<void> {
     const work = async () => {
       const index = this.readIndex();
@@ -272,12 +214,4 @@ export class Layout implements WritableRepository {
 
 function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-}
-
-/** What a manifest says it is. */
-function mediaTypeOf(bytes: Uint8Array, about: string): string | undefined {
-  const document = parseJson(bytes, about);
-  if (document === null || typeof document !== "object" || Array.isArray(document)) return undefined;
-  const { mediaType } = document;
-  return typeof mediaType === "string" ? mediaType : undefined;
 }

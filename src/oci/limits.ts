@@ -19,6 +19,8 @@ export interface RegistryLimits {
   readonly redirects: number;
   /** Connections that may break while one blob is fetched; each time it goes on where it stopped. */
   readonly resumes: number;
+  /** Milliseconds to wait before what failed for a moment (5xx, 429, a reset) is asked for again, each time once. */
+  readonly retriesMs: readonly number[];
   /** Bytes of a token server's answer. */
   readonly tokenBytes: number;
   /** Bytes of an error answer that are read; no more of it than a message can show. */
@@ -37,6 +39,7 @@ export const defaultLimits: RegistryLimits = {
   headerBytes: 16 * 1024,
   redirects: 5,
   resumes: 5,
+  retriesMs: [1000, 3000],
   tokenBytes: 64 * 1024,
   errorBytes: 8 * 1024,
   pages: 16,

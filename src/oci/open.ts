@@ -1,10 +1,14 @@
 // From a reference to the repositories behind it. Nothing is opened or connected to before it is used.
+import { MosError } from "../errors/mos-error.ts";
+import { Archive } from "./archive.ts";
 import type { Digest } from "./digest.ts";
 import type { Layout } from "./layout.ts";
+import { defaultLimits } from "./limits.ts";
+import { Host, MirroredRepository, type Place } from "./mirrors.ts";
 import type { Descriptor } from "./model.ts";
-import type { Reference } from "./reference.ts";
+import type { Reference, RegistryBase, RegistryReference } from "./reference.ts";
 import { Registry } from "./registry.ts";
-import { Session } from "./session.ts";
+import { Session, type SessionOptions } from "./session.ts";
 import type { FetchedManifest, Repository, WritableRepository } from "./source.ts";
 
 /** The repository, beside every install manifest, that holds the images (published system, section "layout"). */
@@ -64,34 +68,96 @@ class LazyLayout implements WritableRepository {
   }
 }
 
-function open(reference: Reference, access: "read" | "write"): Repositories<WritableRepository> {
-  if (reference.kind === "oci") {
-    const { directory } = reference;
-    const layout = new LazyLayout(directory, ({ Layout }) =>
-      access === "read" ? Layout.open(directory) : Layout.create(directory),
+/** How registries are reached. */
+export interface Network {
+  /** Other places of a registry, by its authority. */
+  readonly mirrors: ReadonlyMap<string, readonly RegistryBase[]>;
+  readonly session: SessionOptions;
+}
+
+const plainNetwork: Network = { mirrors: new Map(), session: {} };
+
+function openLayout(directory: string, access: "read" | "write"): LazyLayout {
+  return new LazyLayout(directory, ({ Layout }) =>
+    access === "read" ? Layout.open(directory) : Layout.create(directory),
+  );
+}
+
+function openRegistry(
+  { scheme, authority, repository, reference }: RegistryReference,
+  { mirrors, session: options }: Network,
+): Repositories<Repository> {
+  const hostOf = (base: RegistryBase, isMirror: boolean) => {
+    const session = new Session(base, options);
+    const host = new Host(isMirror);
+    return (path: string): Place => ({ repository: new Registry(session, `${base.prefix}${path}`), host });
+  };
+  const registry = hostOf({ scheme, authority, prefix: "" }, false);
+  const others = (mirrors.get(authority) ?? []).map((base) => hostOf(base, true));
+  const waiting = { retriesMs: (options.limits ?? defaultLimits).retriesMs, signal: options.signal };
+  const repositoryOf = (path: string, places: readonly ((path: string) => Place)[]) =>
+    new MirroredRepository(
+      `${authority}/${path}`,
+      places.map((place) => place(path)),
+      waiting,
     );
-    return { install: layout, images: layout, reference: reference.reference };
-  }
-  const { scheme, authority, repository } = reference;
-  const session = new Session({ scheme, authority });
   return {
-    install: new Registry(session, repository),
-    images: new Registry(session, imagesRepository),
-    reference: reference.reference,
+    // What is new, and who signed it, says the registry itself where it can be reached: a mirror that is behind, or
+    // wants the device to stay behind, could otherwise not be told from a registry with nothing new.
+    install: repositoryOf(repository, [registry, ...others]),
+    // The bulk, every byte of it named by a digest that was signed.
+    images: repositoryOf(imagesRepository, [...others, registry]),
+    reference,
   };
 }
 
 /** Where a published manifest and its images are read from. Errors come when they are used. */
-export function openRepositories(reference: Reference): Repositories<Repository> {
-  return open(reference, "read");
+export function openRepositories(
+  reference: Reference,
+  network: Network = plainNetwork,
+): Repositories<Repository> {
+  switch (reference.kind) {
+    case "registry":
+      return openRegistry(reference, network);
+    case "oci": {
+      const layout = openLayout(reference.directory, "read");
+      return { install: layout, images: layout, reference: reference.reference };
+    }
+    case "oci-archive": {
+      const archive = new Archive(reference.file);
+      return { install: archive, images: archive, reference: reference.reference };
+    }
+  }
 }
 
-/** Where a manifest and its images are published to; a layout that is not there yet is made. */
+/**
+ * Where a manifest and its images are published to; a layout that is not there yet is made.
+ * @throws MosError `reference-invalid` for an archive, which cannot be written to
+ */
 export function openWritable(reference: Reference): Repositories<WritableRepository> {
-  return open(reference, "write");
+  switch (reference.kind) {
+    case "registry": {
+      const { scheme, authority, repository } = reference;
+      const session = new Session({ scheme, authority });
+      return {
+        install: new Registry(session, repository),
+        images: new Registry(session, imagesRepository),
+        reference: reference.reference,
+      };
+    }
+    case "oci": {
+      const layout = openLayout(reference.directory, "write");
+      return { install: layout, images: layout, reference: reference.reference };
+    }
+    case "oci-archive":
+      throw new MosError("reference-invalid", "cannot write to an archive", {
+        about: reference.file,
+        hint: "Write to oci:DIR, then: tar -cf FILE.tar -C DIR oci-layout index.json blobs",
+      });
+  }
 }
 
-/** The repository of one image, for a source `docker://…` or `oci:…`. */
+/** The repository of one image, for a source `docker://…`, `oci:…` or `oci-archive:…`. */
 export function openImage(reference: Reference): Repository {
-  return open(reference, "read").install;
+  return openRepositories(reference).install;
 }

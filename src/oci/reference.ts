@@ -1,7 +1,6 @@
 // References to images and artifacts as people write them (OCI distribution specification 1.1, "Pulling
 // manifests": the grammar of names, tags and digests). Pure: text in, value out, nothing is looked up.
-import { isIPv4, isIPv6 } from "node:net";
-import { MosError } from "../errors/mos-error.ts";
+import { hostOf, isLoopbackHost, parseAuthority, refuse, shown } from "./authority.ts";
 import { isDigest } from "./digest.ts";
 
 export type Scheme = "http" | "https";
@@ -24,84 +23,39 @@ interface LayoutReference {
   readonly reference: string;
 }
 
-export type Reference = RegistryReference | LayoutReference;
+/** The reference of an archive whose only tag is meant; no tag is like it. */
+export const onlyTag = "";
+
+/** A tar archive of an OCI image layout, and a tag or digest in it, or `onlyTag`. */
+interface ArchiveReference {
+  readonly kind: "oci-archive";
+  readonly file: string;
+  readonly reference: string;
+}
+
+export type Reference = RegistryReference | LayoutReference | ArchiveReference;
+
+/** Where a registry, or a part of one, is: repositories are below it. */
+export interface RegistryBase {
+  readonly scheme: Scheme;
+  readonly authority: string;
+  /** What comes before each repository's name, `""` or with its `/` at the end. */
+  readonly prefix: string;
+}
 
 // Distribution specification 1.1: <name> is of such components joined by "/"; <reference> as a tag.
 const component = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const tagPattern = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
-// RFC 1123 section 2.1; a host name is at most 253 characters in labels of at most 63.
-const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-const maxHost = 253;
 /** Registries and clients refuse longer names (distribution specification, note under "Pulling manifests"). */
 const maxRepository = 255;
 /** PATH_MAX of Linux; no reference is longer than a path can be, plus its tag or digest. */
 const maxDirectory = 4095;
 const maxText = maxDirectory + 512;
 
-/** Text of a message: what a person typed, with nothing in it that moves a terminal, and not endless. */
-function shown(text: string): string {
-  return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
-}
-
-function refuse(text: string, why: string, hint?: string): never {
-  throw new MosError("reference-invalid", `cannot use the reference ${shown(text)}: ${why}`, {
-    about: shown(text),
-    ...(hint === undefined ? {} : { hint }),
-  });
-}
-
 function refuseControls(text: string): void {
   if (text.length > maxText) refuse(text, `it has ${text.length} characters; the limit is ${maxText}`);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose
   if (/[\u0000-\u001f\u007f]/.test(text)) refuse(text, "it has control characters");
-}
-
-function parsePort(port: string, text: string): void {
-  if (!/^[1-9][0-9]{0,4}$/.test(port) || Number(port) > 65_535) {
-    refuse(text, `the port ${shown(port)} is not a number from 1 to 65535`);
-  }
-}
-
-function checkHost(host: string, text: string): void {
-  if (host === "") refuse(text, "it has no host before the first '/'");
-  if (host.length > maxHost) refuse(text, `the host is longer than ${maxHost} characters`);
-  const labels = host.split(".");
-  for (const part of labels) {
-    if (!label.test(part)) refuse(text, `the host ${shown(host)} is not a host name or address`);
-  }
-  // What resolvers read as an IPv4 address in one of its old spellings (inet_aton(3)) must be one in full.
-  if (/^(?:[0-9]+|0x[0-9a-f]*)$/.test(labels.at(-1) ?? "") && !isIPv4(host)) {
-    refuse(text, `the host ${shown(host)} is not a complete IPv4 address`);
-  }
-}
-
-/** Checks and normalizes `host[:port]`. */
-function parseAuthority(given: string, text: string): string {
-  const authority = given.toLowerCase();
-  const bracketed = /^\[([0-9a-f:.]*)\](?::(.*))?$/.exec(authority);
-  if (bracketed !== null) {
-    const [, address = "", port] = bracketed;
-    if (!isIPv6(address)) refuse(text, `the host ${shown(`[${address}]`)} is not an IPv6 address`);
-    if (port !== undefined) parsePort(port, text);
-    return authority;
-  }
-  const colon = authority.indexOf(":");
-  checkHost(colon < 0 ? authority : authority.slice(0, colon), text);
-  if (colon >= 0) parsePort(authority.slice(colon + 1), text);
-  return authority;
-}
-
-function hostOf(authority: string): string {
-  return authority.startsWith("[")
-    ? authority.slice(1, authority.indexOf("]"))
-    : (authority.split(":", 1)[0] ?? "");
-}
-
-/** Whether a host is this machine itself: `localhost`, 127.0.0.0/8 or `::1`, with or without brackets. */
-export function isLoopbackHost(host: string): boolean {
-  return (
-    host === "localhost" || host === "::1" || host === "[::1]" || (isIPv4(host) && host.startsWith("127."))
-  );
 }
 
 /** Plain http is the default only for what cannot leave this machine. */
@@ -166,6 +120,18 @@ function parseLayoutReference(text: string): LayoutReference {
   return { kind: "oci", directory, reference };
 }
 
+const archivePrefix = "oci-archive:";
+
+/** Without a tag where what follows the last `:` cannot be one; a file's name may have colons itself. */
+function parseArchiveReference(text: string): ArchiveReference {
+  const rest = text.slice(archivePrefix.length);
+  const isNamed = rest.includes("@") || rest.lastIndexOf(":") > rest.lastIndexOf("/");
+  const { path: file, reference } = isNamed ? splitReference(rest, text) : { path: rest, reference: onlyTag };
+  if (file === "") refuse(text, "it names no file");
+  if (file.length > maxDirectory) refuse(text, `the path is longer than ${maxDirectory} characters`);
+  return { kind: "oci-archive", file, reference };
+}
+
 const prefix = /^(docker|http|https):\/\//;
 
 /** Splits the optional scheme off; `docker://` says no more than that it is a registry. */
@@ -206,18 +172,33 @@ function registryReference(
 }
 
 /**
- * Parses `[docker://|http://|https://]HOST[:PORT]/PATH:TAG`, the same with `@sha256:HEX`, `oci:DIR:TAG` and
- * `oci:DIR@sha256:HEX`. Without an explicit scheme it is https, and http for loopback hosts.
+ * Parses `[docker://|http://|https://]HOST[:PORT]/PATH:TAG`, the same with `@sha256:HEX`, `oci:DIR:TAG`,
+ * `oci:DIR@sha256:HEX`, and `oci-archive:FILE[:TAG]`, also with `@sha256:HEX`. Without an explicit scheme it is https, and http for loopback hosts.
  * @throws MosError `reference-invalid`, saying which part is wrong
  */
 export function parseReference(text: string): Reference {
   refuseControls(text);
   if (text.startsWith("oci:")) return parseLayoutReference(text);
+  if (text.startsWith(archivePrefix)) return parseArchiveReference(text);
   const { scheme, rest } = splitScheme(text);
   const slash = rest.indexOf("/");
   if (slash < 0) refuse(text, "it has no '/' after the registry's host");
   const { path, reference } = splitReference(rest.slice(slash + 1), text);
   return registryReference(scheme, rest.slice(0, slash), path, reference, text);
+}
+
+/** Splits `[http://|https://]HOST[:PORT][/PATH]`. */
+function splitBase(text: string): {
+  readonly scheme: Scheme | undefined;
+  readonly host: string;
+  readonly path: string;
+} {
+  refuseControls(text);
+  const { scheme, rest } = splitScheme(text);
+  const slash = rest.indexOf("/");
+  const path = slash < 0 ? "" : rest.slice(slash + 1).replace(/\/$/, "");
+  if (path !== "") checkRepository(path, text);
+  return { scheme, host: slash < 0 ? rest : rest.slice(0, slash), path };
 }
 
 /**
@@ -227,24 +208,37 @@ export function parseReference(text: string): Reference {
  * @throws MosError `reference-invalid`
  */
 export function parseDestination(repo: string, name: string): RegistryReference {
-  refuseControls(repo);
   refuseControls(name);
+  const { scheme, host, path: before } = splitBase(repo);
   const { path, reference } = splitReference(name, name);
   if (isDigest(reference)) {
     refuse(name, "what is published gets a tag, it cannot be given a digest", "Write PATH:TAG.");
   }
   checkRepository(path, name);
-  const { scheme, rest } = splitScheme(repo);
-  const slash = rest.indexOf("/");
-  const authority = slash < 0 ? rest : rest.slice(0, slash);
-  const before = slash < 0 ? "" : rest.slice(slash + 1).replace(/\/$/, "");
-  if (before !== "") checkRepository(before, repo);
-  return registryReference(scheme, authority, before === "" ? path : `${before}/${path}`, reference, repo);
+  return registryReference(scheme, host, before === "" ? path : `${before}/${path}`, reference, repo);
+}
+
+/**
+ * A place with the repositories of another registry: `[http://|https://]HOST[:PORT][/PATH]`.
+ * @throws MosError `reference-invalid`
+ */
+export function parseBase(text: string): RegistryBase {
+  const { scheme, host, path } = splitBase(text);
+  const authority = parseAuthority(host, text);
+  return { scheme: scheme ?? defaultScheme(authority), authority, prefix: path === "" ? "" : `${path}/` };
+}
+
+/** `HOST` or `HOST:PORT` as references have it after parsing. @throws MosError `reference-invalid` */
+export function parseHost(text: string): string {
+  refuseControls(text);
+  return parseAuthority(text, text);
 }
 
 /** The shortest text from which parseReference makes the same reference. */
 export function formatReference(reference: Reference): string {
-  const end = isDigest(reference.reference) ? `@${reference.reference}` : `:${reference.reference}`;
+  const tag = reference.reference;
+  const end = tag === onlyTag ? "" : isDigest(tag) ? `@${tag}` : `:${tag}`;
+  if (reference.kind === "oci-archive") return `${archivePrefix}${reference.file}${end}`;
   if (reference.kind === "oci") return `oci:${reference.directory}${end}`;
   const { scheme, authority, repository } = reference;
   const isDefault = scheme === defaultScheme(authority) && looksLikeHost(authority);

@@ -2,7 +2,7 @@
 // as text that can be shown: bounded, and without characters that move a terminal. Pure.
 
 import * as z from "zod";
-import { MosError } from "../errors/mos-error.ts";
+import { MosError, systemCode } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
 
 const errorsSchema = z.object({
@@ -34,6 +34,25 @@ export function errorText(body: Uint8Array): string {
   }
 }
 
+/** The status behind a refusal, as its error's cause. */
+class AnsweredStatus extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`answered ${status}`);
+    this.status = status;
+  }
+}
+
+/** Statuses of a registry that may do better in a moment (RFC 9110 section 15.6, RFC 6585 section 4). */
+const passing: ReadonlySet<number> = new Set([429, 500, 502, 503, 504]);
+
+/** Whether the same request may well succeed when it is sent again. */
+export function isPassing(error: MosError): boolean {
+  if (error.cause instanceof AnsweredStatus) return passing.has(error.cause.status);
+  return error.code === "registry-unreachable" && systemCode(error.cause) === "ECONNRESET";
+}
+
 /**
  * The error of an unexpected status.
  * @param request method and path, as sent
@@ -50,6 +69,6 @@ export function refusal(
   return new MosError(
     code,
     `${doing}: ${request} was answered with ${status}${text === "" ? "" : ` (${text})`}`,
-    { about },
+    { about, cause: new AnsweredStatus(status) },
   );
 }

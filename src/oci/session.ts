@@ -4,6 +4,7 @@ import { authorize, unauthorized } from "./auth.ts";
 import { credentialFiles, findCredential } from "./credentials.ts";
 import { type DirectAnswer, directGet } from "./direct-get.ts";
 import { HttpClient, type HttpOptions, type HttpRequest, type HttpResponse } from "./http.ts";
+import type { RateLimit } from "./rate-limit.ts";
 import { type Hop, isRedirect, nextHop } from "./redirect.ts";
 import type { Scheme } from "./reference.ts";
 import { refusal } from "./registry-answer.ts";
@@ -17,6 +18,8 @@ export interface RegistryAddress {
 export interface SessionOptions extends HttpOptions {
   /** Files to look for credentials in; by default those of containers-auth.json(5). */
   readonly credentialFiles?: readonly string[];
+  /** Of all blobs together. */
+  readonly rate?: RateLimit;
 }
 
 export interface RegistryRequest {
@@ -37,6 +40,7 @@ export interface RegistryRequest {
 export class Session {
   readonly authority: string;
   readonly http: HttpClient;
+  private readonly rate: RateLimit | undefined;
   private readonly base: URL;
   private readonly files: readonly string[];
   /** Authorization headers by repository and access. */
@@ -46,7 +50,13 @@ export class Session {
     this.authority = authority;
     this.base = new URL(`${scheme}://${authority}`);
     this.http = new HttpClient(options);
+    this.rate = options.rate;
     this.files = options.credentialFiles ?? credentialFiles(process.env);
+  }
+
+  /** Waits until so many bytes of a blob may be used, as far as there is a limit. */
+  async received(bytes: number): Promise<void> {
+    await this.rate?.take(bytes, this.http.signal);
   }
 
   /**
@@ -79,7 +89,8 @@ export class Session {
 
   /**
    * Sends a GET for a large body over a connection of its own, with redirects and credentials as `request` has them.
-   * Undefined when the answer is not of the plainest kind (direct-get.ts): then `request` is the way.
+   * Undefined when the answer is not of the plainest kind (direct-get.ts), or there is a proxy to go through: then
+   * `request` is the way.
    * @throws MosError as `request`
    */
   async direct(request: RegistryRequest): Promise<DirectAnswer | undefined> {
@@ -96,12 +107,14 @@ export class Session {
 
   /** Follows redirects to their end: a signpost that this returns is a 401. */
   private async getDirect({ doing, headers }: RegistryRequest, url: URL, authorization: string | undefined) {
-    const { limits, ca } = this.http;
+    const { limits, ca, proxies, signal } = this.http;
+    signal?.throwIfAborted();
     const start = { doing, host: url.host, limits };
     let hop: Hop = { url, authorization };
     for (let followed = 0; ; followed++) {
+      if (proxies(hop.url) !== undefined) return undefined;
       const credentials = hop.authorization === undefined ? {} : { Authorization: hop.authorization };
-      const request = { url: hop.url, headers: { ...headers, ...credentials }, ca };
+      const request = { url: hop.url, headers: { ...headers, ...credentials }, ca, signal };
       const answer = await directGet(request, { ...start, host: hop.url.host });
       if (answer?.kind !== "signpost" || !isRedirect(answer.status)) return answer;
       hop = nextHop(answer, hop, followed, start);

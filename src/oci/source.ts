@@ -13,7 +13,7 @@ export interface FetchedManifest {
 
 /** Reading side of one repository. Everything it returns in memory has been checked against its digest. */
 export interface Repository {
-  /** For messages: `host:port/path` or `oci:DIR`. */
+  /** For messages: `host:port/path`, `oci:DIR` or `oci-archive:FILE`. */
   readonly name: string;
   /**
    * The manifest of a tag or digest. An image index is resolved to the manifest of this machine's platform.
@@ -29,6 +29,11 @@ export interface Repository {
   blob(descriptor: Descriptor, offset?: number): AsyncIterable<Uint8Array>;
   /** A small blob in memory, verified. @throws MosError also `digest-mismatch`, `size-mismatch`, `too-large` */
   smallBlob(descriptor: Descriptor, limit: number): Promise<Uint8Array>;
+  /**
+   * Tells that the bytes of `blob` were not those of this descriptor.
+   * @returns whether another place is left that may have them; absent where there is only one
+   */
+  distrust?(descriptor: Descriptor): boolean;
 }
 
 /** Writing side of one repository. Everything is idempotent; what is there already is not sent again. */

@@ -11,7 +11,7 @@ import type { Digest } from "../oci/digest.ts";
 import { buildImage } from "../oci/image.ts";
 import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
 import { openImage } from "../oci/open.ts";
-import { parseReference } from "../oci/reference.ts";
+import { parseReference, type Reference } from "../oci/reference.ts";
 import type { WritableRepository } from "../oci/source.ts";
 
 /** A blob and where its bytes are. */
@@ -103,8 +103,20 @@ async function kindOfRoot(target: ImportTarget, path: string): Promise<"director
   );
 }
 
+/** Paths in a manifest are relative to it. */
+function relativeTo(base: string, reference: Reference): Reference {
+  switch (reference.kind) {
+    case "oci":
+      return { ...reference, directory: resolve(base, reference.directory) };
+    case "oci-archive":
+      return { ...reference, file: resolve(base, reference.file) };
+    case "registry":
+      return reference;
+  }
+}
+
 async function openExisting(target: ImportTarget, options: PrepareOptions): Promise<PreparedImage> {
-  if (!/^(docker:\/\/|oci:)/.test(target.source)) {
+  if (!/^(docker:\/\/|oci:|oci-archive:)/.test(target.source)) {
     throw new MosError(
       "source-invalid",
       `the source of ${target.service_name} is of no kind that mosb knows`,
@@ -124,11 +136,7 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
     );
   }
   const reference = parseReference(target.source);
-  const repository = openImage(
-    reference.kind === "oci"
-      ? { ...reference, directory: resolve(options.baseDirectory, reference.directory) }
-      : reference,
-  );
+  const repository = openImage(relativeTo(options.baseDirectory, reference));
   const fetched = await repository.manifest(reference.reference);
   const image = parseManifest(fetched.bytes, target.source);
   const { config } = parseConfig(

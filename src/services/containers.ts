@@ -1,7 +1,7 @@
 // A service of type `container` as a quadlet: podman runs the root that the other units have mounted, in the user
 // namespace of its nsgroup. podman sees no image, so what the image says about running it is written out here.
 import { MosError } from "../errors/mos-error.ts";
-import type { Volume } from "../manifest/schema.ts";
+import type { Target, Volume } from "../manifest/schema.ts";
 import {
   type Entry,
   formatUnit,
@@ -98,6 +98,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
           ];
         }),
         ...processEntries(image),
+        ...healthEntries(target),
         // After the image's own environment, so that this holds.
         ...credentialsEntries(image, context.firstId, context.credentials, context.places),
         ["DropCapability", raw("all")],
@@ -115,12 +116,37 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
         ["RestartSec", raw("1")],
         ["RestartSteps", raw("6")],
         ["RestartMaxDelaySec", raw("60")],
-        ["TimeoutStartSec", raw("120")],
+        ["TimeoutStartSec", raw(`${startTimeout(target)}`)],
         ["TimeoutStopSec", raw("30")],
       ],
     },
   ]);
   return { kind: "quadlet", name: containerFile(service), content, services: [service] };
+}
+
+/**
+ * A program in the service's own root that says whether it is well: podman runs it, and tells systemd of the start only
+ * when it has succeeded, so that everything that waits for the service waits for that.
+ */
+function healthEntries({ health }: Target): Entry[] {
+  if (health?.exec === undefined) return [];
+  return [
+    ["HealthCmd", quadletLiteral(JSON.stringify(["CMD", ...health.exec]))],
+    ["HealthInterval", raw(`${health.interval}s`)],
+    ["HealthTimeout", raw(`${health.timeout}s`)],
+    ["HealthRetries", raw(`${health.retries}`)],
+    ["HealthStartPeriod", raw(`${health.start_period}s`)],
+    ["Notify", raw("healthy")],
+  ];
+}
+
+/** Seconds in which a service has to be up. */
+const shortestStart = 120;
+
+function startTimeout({ health }: Target): number {
+  if (health?.exec === undefined) return shortestStart;
+  const { start_period, interval, timeout, retries } = health;
+  return Math.max(shortestStart, start_period + (interval + timeout) * (retries + 1));
 }
 
 function idMapEntries(firstId: number | undefined): Entry[] {

@@ -1,20 +1,21 @@
 // Files that are whole or not there, whatever instant the power goes: write a temporary file beside the
 // target, fsync it, rename it over the target, fsync the directory.
 import { randomBytes } from "node:crypto";
-import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, readlink, rename, rm, symlink } from "node:fs/promises";
+import { lstat, readdir, readlink, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { systemCode } from "../errors/mos-error.ts";
+import {
+  createDirectory,
+  createSymlink,
+  openFile,
+  removeDirectory,
+  rename,
+  type StateFile,
+  syncDirectory,
+  unlink,
+} from "./durable.ts";
 
-/** Makes a directory's entries durable: fsync(2) on the directory itself. */
-export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
+export { syncDirectory } from "./durable.ts";
 
 function temporaryBeside(path: string): string {
   return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`);
@@ -32,7 +33,7 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
-    const handle = await open(temporary, "wx", mode);
+    const handle = await openFile(temporary, "wx", mode);
     try {
       await handle.writeFile(content);
       await handle.sync();
@@ -41,7 +42,7 @@ export async function writeFileAtomic(
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await discard(temporary);
     throw error;
   }
   await syncDirectory(dirname(path));
@@ -52,13 +53,13 @@ export async function writeFileAtomic(
  * @throws EEXIST when it does exist; it is then untouched
  */
 export async function createFile(path: string, content: string | Uint8Array, mode: number): Promise<void> {
-  let handle: FileHandle | undefined;
+  let handle: StateFile | undefined;
   try {
-    handle = await open(path, "wx", mode);
+    handle = await openFile(path, "wx", mode);
     await handle.writeFile(content);
     await handle.sync();
   } catch (error) {
-    if (handle !== undefined) await rm(path, { force: true });
+    if (handle !== undefined) await discard(path);
     throw error;
   } finally {
     await handle?.close();
@@ -66,46 +67,21 @@ export async function createFile(path: string, content: string | Uint8Array, mod
   await syncDirectory(dirname(path));
 }
 
-/** Removes a file, durably. One that is not there is no error. */
+/** Removes a file or a symbolic link, durably. One that is not there is no error. */
 export async function removeFile(path: string): Promise<void> {
-  await rm(path, { force: true });
+  await discard(path);
   await syncDirectory(dirname(path));
-}
-
-/** Removes a file or a symbolic link that a power cut may bring back. That there is none is no error. */
-export async function discard(path: string): Promise<void> {
-  await rm(path, { force: true });
-}
-
-/**
- * Removes a file, or a directory and all that is below; symbolic links are not followed. That there is nothing is no
- * error. A power cut can leave a part of it: what must not be met half is removed by {@link removeWhole}.
- */
-export async function removeTree(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true });
-}
-
-/**
- * Removes a directory so that readers and a reboot see all of it or nothing, as {@link addDirectory} adds it. What a
- * power cut leaves has the name of a temporary directory.
- */
-export async function removeWhole(path: string): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.tmp`);
-  await removeTree(temporary);
-  try {
-    await rename(path, temporary);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return;
-    throw error;
-  }
-  await syncDirectory(dirname(path));
-  await removeTree(temporary);
 }
 
 /** Gives a file another name in its directory, durably. */
 export async function moveFile(from: string, to: string): Promise<void> {
   await rename(from, to);
   await syncDirectory(dirname(to));
+}
+
+/** One name per target: what a power cut left behind is removed by the next attempt. */
+function temporaryDirectoryOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}.tmp`);
 }
 
 /**
@@ -117,20 +93,19 @@ export async function addDirectory(
   files: Iterable<readonly [name: string, content: Uint8Array]>,
 ): Promise<void> {
   await makeDirectory(dirname(path), 0o700);
-  // One name per target: what a power cut left behind is removed by the next attempt.
-  const temporary = join(dirname(path), `.${basename(path)}.tmp`);
-  await rm(temporary, { recursive: true, force: true });
+  const temporary = temporaryDirectoryOf(path);
+  await removeTree(temporary);
   try {
-    await mkdir(temporary, { mode: 0o700 });
+    await createDirectory(temporary, 0o700);
     for (const [name, content] of files) {
-      await using handle = await open(join(temporary, name), "wx", 0o600);
+      await using handle = await openFile(join(temporary, name), "wx", 0o600);
       await handle.writeFile(content);
       await handle.sync();
     }
     await syncDirectory(temporary);
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
+    await removeTree(temporary);
     throw error;
   }
   await syncDirectory(dirname(path));
@@ -139,11 +114,11 @@ export async function addDirectory(
 /** Points a symbolic link at a new target by rename, so that it always points somewhere. */
 export async function replaceSymlink(path: string, target: string): Promise<void> {
   const temporary = temporaryBeside(path);
-  await symlink(target, temporary);
+  await createSymlink(target, temporary);
   try {
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await discard(temporary);
     throw error;
   }
   await syncDirectory(dirname(path));
@@ -159,8 +134,71 @@ export async function readSymlink(path: string): Promise<string | undefined> {
   }
 }
 
-/** Makes a directory and its parents durable. */
+/**
+ * Makes a directory and its parents, each durable.
+ * @throws the system's error, EEXIST when it is something else than a directory
+ */
 export async function makeDirectory(path: string, mode = 0o755): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode });
-  if (first !== undefined) await syncDirectory(dirname(first));
+  if (await isMade(path, mode)) return;
+  await makeDirectory(dirname(path), mode);
+  await isMade(path, mode, "with its parents");
+}
+
+/** @returns whether the directory is there now; false when its parent is not */
+async function isMade(path: string, mode: number, parents?: "with its parents"): Promise<boolean> {
+  try {
+    await createDirectory(path, mode);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "EEXIST" && (await isDirectory(path))) return true;
+    if (code === "ENOENT" && parents === undefined && dirname(path) !== path) return false;
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+  return true;
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return (await stat(path)).isDirectory();
+}
+
+/** Removes a file or a symbolic link that a power cut may bring back. That there is none is no error. */
+export async function discard(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/**
+ * Removes a file, or a directory and all that is below; symbolic links are not followed. That there is nothing is no
+ * error. A power cut can leave a part of it: what must not be met half is removed by {@link removeWhole}.
+ */
+export async function removeTree(path: string): Promise<void> {
+  const stat = await lstat(path).catch((error: unknown) => {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  });
+  if (stat === undefined) return;
+  if (!stat.isDirectory()) return await discard(path);
+  for (const name of await readdir(path)) await removeTree(join(path, name));
+  await removeDirectory(path);
+}
+
+/**
+ * Removes a directory so that readers and a reboot see all of it or nothing, as {@link addDirectory} adds it. What a
+ * power cut leaves has the name of a temporary directory.
+ */
+export async function removeWhole(path: string): Promise<void> {
+  const temporary = temporaryDirectoryOf(path);
+  await removeTree(temporary);
+  try {
+    await rename(path, temporary);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return;
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+  await removeTree(temporary);
 }

@@ -42,13 +42,18 @@ async function startUnitsNoBlock(units: readonly string[]): Promise<void> {
   if (units.length > 0) await systemctl(startTimeoutMs, "start", "--no-block", "--", ...units);
 }
 
+/** Forgets that units failed, so that a start limit does not refuse them. */
+async function resetFailed(units: readonly string[]): Promise<void> {
+  if (units.length > 0) await run("systemctl", ["reset-failed", "--", ...units], { accept: [0, 1, 5] });
+}
+
 /**
  * Starts units and waits until each is up or has failed; which of them failed is seen in their state.
  * Earlier failures are forgotten first, so that a start limit does not refuse them.
  */
 async function startUnits(units: readonly string[]): Promise<void> {
   if (units.length === 0) return;
-  await run("systemctl", ["reset-failed", "--", ...units], { accept: [0, 1, 5] });
+  await resetFailed(units);
   await run("systemctl", ["start", "--", ...units], {
     timeoutMs: startTimeoutMs,
     accept: [0, 1, 3, 4, 5, 6],
@@ -113,6 +118,7 @@ export interface ServiceManager {
   readonly stopUnits: typeof stopUnits;
   readonly startUnits: typeof startUnits;
   readonly startUnitsNoBlock: typeof startUnitsNoBlock;
+  readonly resetFailed: typeof resetFailed;
   readonly showUnits: typeof showUnits;
   readonly lastLogLines: typeof lastLogLines;
   readonly runOnce: typeof runOnce;
@@ -120,5 +126,14 @@ export interface ServiceManager {
 
 /** The one of this system. */
 export const systemd: ServiceManager = {
-  ...{ daemonReload, stopUnits, startUnits, startUnitsNoBlock, showUnits, lastLogLines, runOnce },
+  ...{
+    daemonReload,
+    stopUnits,
+    startUnits,
+    startUnitsNoBlock,
+    resetFailed,
+    showUnits,
+    lastLogLines,
+    runOnce,
+  },
 };

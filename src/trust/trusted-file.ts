@@ -8,6 +8,8 @@ interface TrustedFile {
   readonly bytes: Uint8Array;
   /** Whether it belongs to root or the caller, and only its owner may write to it. */
   readonly isPrivate: boolean;
+  /** Whether nobody but its owner may even read it. */
+  readonly isSecret: boolean;
 }
 
 /**
@@ -28,7 +30,11 @@ export async function readTrusted(
       throw new MosError(code, `cannot use a file of more than ${limit} bytes`, { about: path });
     }
     const isOwn = uid === 0 || uid === process.getuid?.();
-    return { bytes: buffer.subarray(0, bytesRead), isPrivate: isOwn && (mode & 0o022) === 0 };
+    return {
+      bytes: buffer.subarray(0, bytesRead),
+      isPrivate: isOwn && (mode & 0o022) === 0,
+      isSecret: isOwn && (mode & 0o077) === 0,
+    };
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined;
     if (error instanceof MosError) throw error;

@@ -7,7 +7,7 @@ import { type UpdateOptions, update } from "../../src/agent/update.ts";
 import { asMosError, type MosError } from "../../src/errors/mos-error.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { builtInPolicy } from "../../src/trust/policy.ts";
-import { memoryManager } from "../memory-manager.ts";
+import { impatientClock, memoryManager } from "../memory-manager.ts";
 
 /** A device whose state, units and anchor (`ca.pem`) are below `root`. */
 export function contextIn(root: string): AgentContext {
@@ -26,6 +26,8 @@ export function contextIn(root: string): AgentContext {
       measurements: { firmware: join(root, "firmware.log"), systemd: join(root, "systemd.log") },
     },
     systemd: memoryManager(),
+    clock: impatientClock(),
+    fetchSettings: [join(root, "fetch.json")],
     buildTime: new Date(0),
   };
 }

@@ -11,11 +11,16 @@ import { type Parts, published } from "./refusals-fixture.ts";
 /** Answers a request itself, or returns false. */
 export type Tamper = (request: IncomingMessage, response: ServerResponse) => boolean;
 
-/** A registry that serves a layout under any repository name. */
+/** A registry that serves parts under any repository name. */
 export async function serveParts(parts: Parts, tamper: Tamper = () => false): Promise<string> {
   const { directory } = await published(parts);
+  return `${await serveLayout(directory, tamper)}/machine/install:1.0.0`;
+}
+
+/** A registry that serves a layout under any repository name. Returns its host and port. */
+export async function serveLayout(directory: string, tamper: Tamper = () => false): Promise<string> {
   const layout = await Layout.open(directory);
-  const answer = async (path: string, response: ServerResponse) => {
+  const answer = async (path: string, range: string | undefined, response: ServerResponse) => {
     const [, kind, name = ""] = /\/(manifests|blobs|referrers)\/([^/?]+)$/.exec(path) ?? [];
     if (kind === "referrers") return sendIndex(response, await layout.referrers(name as Digest));
     if (kind === "manifests") {
@@ -23,13 +28,28 @@ export async function serveParts(parts: Parts, tamper: Tamper = () => false): Pr
       return send(response, bytes, { "Content-Type": mediaType, "Docker-Content-Digest": digest });
     }
     if (!isDigest(name)) throw new Error("no such path");
-    send(response, await readFile(join(directory, "blobs/sha256", hexOf(name))));
+    sendRange(response, await readFile(join(directory, "blobs/sha256", hexOf(name))), range);
   };
   const { authority } = await serve((request, response) => {
     if (tamper(request, response)) return;
-    answer(request.url ?? "", response).catch(() => response.writeHead(404).end());
+    answer(request.url ?? "", request.headers.range, response).catch(() => response.writeHead(404).end());
   });
-  return `${authority}/machine/install:1.0.0`;
+  return authority;
+}
+
+/** Sends bytes, or the part from where a request's Range begins to their end. */
+export function sendRange(response: ServerResponse, bytes: Uint8Array, range: string | undefined): void {
+  const from = Number(/^bytes=(\d+)-/.exec(range ?? "")?.[1] ?? 0);
+  if (from === 0) {
+    send(response, bytes);
+    return;
+  }
+  const { length } = bytes;
+  response.writeHead(206, {
+    "Content-Length": length - from,
+    "Content-Range": `bytes ${from}-${length - 1}/${length}`,
+  });
+  response.end(bytes.subarray(from));
 }
 
 export function send(

@@ -45,7 +45,9 @@ function placesOf({ repo, name, dest }: PublishFlags): Place[] {
   if (dest !== undefined) {
     const directory = /^oci:(.+)$/.exec(dest)?.[1];
     if (directory === undefined) {
-      throw new MosError("usage", `cannot publish to ${dest}: a destination on disk is oci:DIR`);
+      throw new MosError("usage", `cannot publish to ${dest}: a destination on disk is oci:DIR`, {
+        hint: "For one file to carry: tar -cf FILE.tar -C DIR oci-layout index.json blobs",
+      });
     }
     const shown = `oci:${resolve(directory)}:${tagOf(name)}`;
     // Read back as a device will: what it could not name is not published.
@@ -92,7 +94,8 @@ export const manifestPublish = withExamples(
 certificate and signature. The tag is set last: until then nobody sees anything new. Publishing the same again
 changes nothing.
 
-Sources of a target: docker://HOST/PATH:TAG, oci:DIR:TAG, rootfs:DIR, rootfs:FILE.tar`,
+Sources of a target: docker://HOST/PATH:TAG, oci:DIR:TAG, oci-archive:FILE[:TAG], rootfs:DIR,
+rootfs:FILE.tar`,
     },
     parameters: {
       flags: {

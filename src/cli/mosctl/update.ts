@@ -1,7 +1,8 @@
 // `mosctl update REF`: moves the device to a manifest.
 import { isAbsolute, resolve } from "node:path";
 import { buildCommand } from "@stricli/core";
-import { requestUpdate } from "../../agent/client.ts";
+import { requestPlan, requestUpdate } from "../../agent/client.ts";
+import type { UpdatePlan } from "../../agent/dry-run.ts";
 import type { ProgressEvent } from "../../agent/progress.ts";
 import type { UpdateOptions, UpdateResult } from "../../agent/update.ts";
 import { exitCodes } from "../../errors/catalogue.ts";
@@ -10,17 +11,28 @@ import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../comma
 import { jsonText, keyValues } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import { problemText } from "./problem.ts";
+import { planText } from "./update-plan.ts";
 
-/** The agent has a working directory of its own: a relative layout is made absolute here. */
+/** The agent has a working directory of its own: a relative layout or archive is made absolute here. */
 export function absoluteReference(reference: string): string {
-  const directory = /^oci:([^:@]+)/.exec(reference)?.[1];
-  if (directory === undefined || isAbsolute(directory)) return reference;
-  return `oci:${resolve(directory)}${reference.slice("oci:".length + directory.length)}`;
+  const [, kind, path = "", end = ""] = /^(oci|oci-archive):([^:@]+)(.*)$/.exec(reference) ?? [];
+  return kind === undefined || isAbsolute(path) ? reference : `${kind}:${resolve(path)}${end}`;
 }
 
 interface UpdateFlags extends JsonFlag {
   readonly allowOlder?: boolean;
   readonly retry?: boolean;
+  readonly dryRun?: boolean;
+}
+
+async function plan(reference: string, options: UpdateOptions): Promise<UpdatePlan> {
+  const answer = await requestPlan(reference, options);
+  if (answer !== undefined) return answer;
+  const [{ deviceContext }, { planUpdate }] = await Promise.all([
+    import("../../agent/context.ts"),
+    import("../../agent/dry-run.ts"),
+  ]);
+  return await planUpdate(deviceContext(), reference, options);
 }
 
 async function runUpdate(
@@ -58,7 +70,8 @@ did not change are not restarted. The new generation stays only when its service
 runs again, and the manifest is not tried again unless --retry says so. A release that is older than the one that runs is refused, unless --allow-older
 says that going back is what you want; a lower epoch is refused for ever.
 
-REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG, or oci:DIR:TAG.`,
+REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG,
+oci:DIR:TAG, or oci-archive:FILE[:TAG], a tar of such a directory.`,
     },
     parameters: {
       flags: {
@@ -74,6 +87,12 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
           optional: true,
           withNegated: false,
         },
+        dryRun: {
+          kind: "boolean",
+          brief: "Say what would be done, and change nothing",
+          optional: true,
+          withNegated: false,
+        },
         json: jsonFlag,
       },
       positional: {
@@ -83,6 +102,11 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
     },
     async func(flags, reference) {
       const { stdout } = this.terminal;
+      const options = { allowOlder: flags.allowOlder === true, retry: flags.retry === true };
+      if (flags.dryRun) {
+        const planned = await plan(absoluteReference(reference), options);
+        return stdout.write(flags.json ? jsonText(planned) : planText(stdout, planned));
+      }
       const progress = startProgress(this.terminal, {
         what: "updating",
         unit: "bytes",
@@ -91,7 +115,6 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
       let step = "";
       let result: UpdateResult;
       try {
-        const options = { allowOlder: flags.allowOlder === true, retry: flags.retry === true };
         result = await runUpdate(absoluteReference(reference), options, (event) => {
           if (event.kind === "step") step = event.step;
           if (event.kind === "bytes") progress.update(event.done, event.total, step);
@@ -118,6 +141,11 @@ REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://
   }),
   [
     ["mosctl update registry.example.com/machine/install:1.0.0", "from a registry"],
+    [
+      "mosctl update --dry-run registry.example.com/machine/install:1.1.0",
+      "what would change, and what it would fetch",
+    ],
     ["mosctl update oci:/media/usb/zot:1.0.0", "from a directory, without a network"],
+    ["mosctl update oci-archive:/media/usb/zot.tar", "from one file, without a network"],
   ],
 );

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { MosError } from "../../../src/errors/mos-error.ts";
 import {
   formatReference,
+  onlyTag,
   parseDestination,
   parseReference,
   type Reference,
@@ -42,6 +43,16 @@ describe("a reference is understood", () => {
     ],
     ["oci:/media/usb/zot:1.0.0", { kind: "oci", directory: "/media/usb/zot", reference: "1.0.0" }],
     ["oci:a dir:with colon:1", { kind: "oci", directory: "a dir:with colon", reference: "1" }],
+    [
+      "oci-archive:/media/usb/update.tar:1.0.0",
+      { kind: "oci-archive", file: "/media/usb/update.tar", reference: "1.0.0" },
+    ],
+    [
+      "oci-archive:/media/usb/update.tar",
+      { kind: "oci-archive", file: "/media/usb/update.tar", reference: onlyTag },
+    ],
+    ["oci-archive:a:b/c.tar", { kind: "oci-archive", file: "a:b/c.tar", reference: onlyTag }],
+    [`oci-archive:c.tar@${digest}`, { kind: "oci-archive", file: "c.tar", reference: digest }],
     [`oci:dir@${digest}`, { kind: "oci", directory: "dir", reference: digest }],
   ])("%s", (text, expected) => {
     expect(parseReference(text)).toEqual(expected);
@@ -51,6 +62,11 @@ describe("a reference is understood", () => {
 describe("a wrong reference is refused, and the message names the part", () => {
   test.each([
     ["", /no '\/'/],
+    ["oci-archive:", /no file/],
+    ["oci-archive::1", /no file/],
+    ["oci-archive:a.tar:", /no tag/],
+    ["oci-archive:a.tar:a b", /tag/],
+    ["oci-archive:a.tar@sha256:12", /sha256/],
     ["registry.example", /no '\/'/],
     ["registry.example/mos", /no tag/],
     ["registry.example:5000/mos", /no tag/],
