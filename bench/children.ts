@@ -39,6 +39,8 @@ async function boot(root: string): Promise<void> {
     systemd: deviceContext().systemd,
     clock: deviceContext().clock,
     fetchSettings: [],
+    updateSettings: [],
+    machineId: "/etc/machine-id",
     buildTime: new Date(0),
   };
   const { loaded: current } = await loadActive(context);

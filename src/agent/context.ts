@@ -46,6 +46,10 @@ export interface AgentContext {
   readonly clock: MonotonicClock;
   /** Files that say how to fetch (fetch-settings.ts); the first that is there holds. */
   readonly fetchSettings: readonly string[];
+  /** Files that say when and from where the device updates itself; the first that is there holds. */
+  readonly updateSettings: readonly string[];
+  /** machine-id(5). */
+  readonly machineId: string;
   readonly buildTime: Date;
 }
 
@@ -74,6 +78,8 @@ export function deviceContext(): AgentContext {
     clock: monotonicClock,
     // What this root may change first: mirrors are not trusted, only signatures are.
     fetchSettings: ["/etc/mos/fetch.json", "/usr/lib/mos/fetch.json"],
+    updateSettings: ["/etc/mos/update.json", "/usr/lib/mos/update.json"],
+    machineId: "/etc/machine-id",
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

@@ -24,7 +24,7 @@ interface Comparison<Change> {
 export interface ManifestComparison
   extends Comparison<{ readonly service: string; readonly fields: readonly FieldChange[] }> {
   readonly volumes: Comparison<{ readonly volume: string; readonly fields: readonly FieldChange[] }>;
-  /** `product`, `health`, `serial`, `epoch`, `expires`, `anchors` and `revoked` (hashes): only those that differ. */
+  /** `product`, `health`, `serial`, `epoch`, `expires`, `rollout`, `anchors` and `revoked` (hashes): only those that differ. */
   readonly release: readonly FieldChange[];
 }
 
@@ -81,6 +81,7 @@ function releaseFields({ product, release, health }: InstallManifest): Fields {
     serial: release === undefined ? undefined : String(release.serial),
     epoch: release === undefined ? undefined : String(release.epoch),
     expires: release?.expires,
+    rollout: release?.rollout && JSON.stringify(release.rollout),
     anchors: listText((release?.anchors ?? []).map((der) => mark(Buffer.from(der, "base64")))),
     revoked: listText((release?.revoked ?? []).map((fingerprint) => fingerprint.slice(0, 12))),
   };

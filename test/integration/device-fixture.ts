@@ -28,6 +28,8 @@ export function contextIn(root: string): AgentContext {
     systemd: memoryManager(),
     clock: impatientClock(),
     fetchSettings: [join(root, "fetch.json")],
+    updateSettings: [join(root, "update.json")],
+    machineId: join(root, "machine-id"),
     buildTime: new Date(0),
   };
 }
