@@ -1,16 +1,19 @@
 // What tests of delta share: layers of two versions in a registry, a store that has the older one, and a registry in
 // front of the real one that counts what it sends and can lie.
 import { createReadStream } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { join } from "node:path";
+import { expect } from "vitest";
 import { type DeltaResult, fetchByDelta } from "../../src/delta/fetch-by-delta.ts";
+import { inspectLayer } from "../../src/layers/inspect.ts";
 import { type LayerFormat, type PackedLayer, packLayer } from "../../src/layers/pack.ts";
 import { Layout } from "../../src/oci/layout.ts";
 import type { Descriptor } from "../../src/oci/model.ts";
 import type { Repository } from "../../src/oci/source.ts";
 import { noise, temporaryDirectory } from "../support.ts";
 import { listen } from "./bad-registry.ts";
+import { pushImage, registryAt } from "./delta-images.ts";
 
 /** A root of 40 files of 50 kB that do not compress, one of text, and what is given besides. */
 export async function makeVersion(path: string, files: Readonly<Record<string, Uint8Array>>): Promise<void> {
@@ -20,7 +23,7 @@ export async function makeVersion(path: string, files: Readonly<Record<string, U
   for (const [name, content] of Object.entries(files)) await writeFile(join(path, name), content);
 }
 
-export async function packed(root: string, format: LayerFormat): Promise<PackedLayer> {
+async function packed(root: string, format: LayerFormat): Promise<PackedLayer> {
   const workDirectory = await temporaryDirectory();
   return await packLayer({ source: { kind: "directory", path: root }, format, workDirectory });
 }
@@ -74,4 +77,40 @@ export async function meddlingProxy(authority: string, meddle: Meddle = () => un
     incoming.pipe(outgoing);
   });
   return { authority: `127.0.0.1:${await listen(server)}`, counted };
+}
+
+/** Each test has an image of its own: patches stay in the registry. */
+let number = 0;
+
+/** A layer of the usual root with these files. */
+export async function layerOf(
+  files: Readonly<Record<string, Uint8Array>>,
+  format: LayerFormat = "erofs",
+): Promise<PackedLayer> {
+  const root = join(await temporaryDirectory(), "root");
+  await makeVersion(root, files);
+  return await packed(root, format);
+}
+
+/** Two versions of a layer, and the image of the newer. */
+export interface Versions {
+  readonly older: PackedLayer;
+  readonly newer: PackedLayer;
+  readonly image: Descriptor;
+}
+
+/** Makes two versions, of which one file differs in some bytes, and puts the newer into a registry. */
+export async function twoVersions(authority: string, format: LayerFormat = "erofs"): Promise<Versions> {
+  const text = noise(`changes ${++number}`, 50_000);
+  const older = await layerOf({ "file-7": text }, format);
+  const changed = Buffer.concat([Buffer.from("something new"), text, Buffer.from("and at the end")]);
+  const newer = await layerOf({ "file-7": changed, small: Buffer.from("another small file") }, format);
+  return { older, newer, image: (await pushImage(registryAt(authority), newer)).descriptor };
+}
+
+/** That a store has exactly this layer. */
+export async function expectWhole(store: Layout, { path, descriptor }: PackedLayer): Promise<void> {
+  const stored = store.blobPath(descriptor.digest);
+  expect((await readFile(stored)).equals(await readFile(path))).toBe(true);
+  await inspectLayer(stored, descriptor);
 }

@@ -1,7 +1,12 @@
 // Patches as mosb publishes them, and as a device that has the older release uses them.
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { fetchDocuments, fetchLayers, missingLayers } from "../../src/agent/fetch.ts";
+import { fetchCandidates } from "../../src/agent/signed-manifest.ts";
+import { parseInstallManifest } from "../../src/manifest/install-json.ts";
 import { parseManifest } from "../../src/oci/model.ts";
+import { openRepositories } from "../../src/oci/open.ts";
+import { parseReference } from "../../src/oci/reference.ts";
 import type { Published } from "../../src/publish/publish.ts";
 import type { Project } from "../../src/trust/keyset.ts";
 import { noise, temporaryDirectory } from "../support.ts";
@@ -95,4 +100,29 @@ describe("publishing with an older publication", () => {
     await send("eight", one);
     expect((await send("nine", two, [`oci:${one}:1`])).patches.length).toBe(1);
   });
+});
+
+test("an update fetches the difference, and says how many bytes that were", async () => {
+  const published = async (name: string) => {
+    const { install, images, reference } = openRepositories(
+      parseReference(`${registry.authority}/machine/${name}:1`),
+    );
+    const { manifest } = await fetchCandidates(install, reference);
+    return { images, manifest: parseInstallManifest(manifest) };
+  };
+  await publish("ten", "machine/ten:1");
+  await publish("eleven", "machine/eleven:1", [`${registry.authority}/machine/ten:1`]);
+  const store = await storeWith();
+  const bytes: number[] = [];
+  let running: Awaited<ReturnType<typeof published>>["manifest"] | undefined;
+  for (const name of ["ten", "eleven"]) {
+    const { images, manifest } = await published(name);
+    const missing = await missingLayers(store, await fetchDocuments(store, images, manifest));
+    bytes.push(await fetchLayers(store, images, missing, running, () => undefined));
+    running = manifest;
+  }
+  const [whole = 0, difference = 0] = bytes;
+  expect(whole).toBeGreaterThan(2_000_000);
+  expect(difference).toBeGreaterThan(0);
+  expect(difference).toBeLessThan(0.01 * whole);
 });
