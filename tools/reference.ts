@@ -117,6 +117,7 @@ const namedPatterns: ReadonlyMap<string, string> = new Map([
   ["^[1-9][0-9]{0,8}[MGT]$", "number with `M`, `G` or `T`"],
   ["^[A-Za-z_][A-Za-z0-9_]*=", "`NAME=value`"],
   ["^[0-9a-f]{64}$", "64 lower-case hex digits"],
+  ["^([01][0-9]|2[0-3]):[0-5][0-9]$", "`HH:MM`"],
   // Of a template literal; the rest of its rule is in the description.
   ["^tpm-nv:[\\s\\S]{0,}$", "`tpm-nv:INDEX`"],
   ["^file:[\\s\\S]{0,}$", "`file:PATH`"],

@@ -98,9 +98,7 @@ export class Operations {
     this.onActivity(1);
     try {
       for (;;) {
-        await this.waitForTurn(request, deadline, onProgress);
-        const running = new Running(request.purpose);
-        this.current = running;
+        const running = await this.takeTurn(request, deadline, onProgress);
         const outcome = await this.attempt(running, work, onProgress);
         if (!("error" in outcome)) return outcome.result;
         const { error } = outcome;
@@ -154,11 +152,12 @@ export class Operations {
     return info;
   }
 
-  private async waitForTurn(
+  /** Waits until nothing runs, and takes the place in the same instant: others are woken too. */
+  private async takeTurn(
     request: OperationRequest,
     deadline: number,
     onProgress: Progress,
-  ): Promise<void> {
+  ): Promise<Running> {
     for (let other = this.current; other !== undefined; other = this.current) {
       const left = deadline - performance.now();
       const error = busy(other.info);
@@ -169,6 +168,9 @@ export class Operations {
       await Promise.race([other.ended.promise, delay(left, undefined, { signal }).catch(() => undefined)]);
       stop.abort();
     }
+    const running = new Running(request.purpose);
+    this.current = running;
+    return running;
   }
 
   private async attempt<T>(
