@@ -50,7 +50,7 @@ async function main(): Promise<void> {
   const wantedFaults = process.env["MOS_FAULT"];
   if (wantedFaults !== undefined) {
     const { refuseFaults } = await import("./cli/fault-request.ts");
-    if (refuseFaults(wantedFaults)) return;
+    if (await refuseFaults(wantedFaults)) return;
   }
   const { name, args } = calledAs(process.argv, names);
   const [first] = args;

@@ -12,7 +12,9 @@ import { say } from "./say.ts";
 import { secureImage } from "./secure-image.ts";
 import { checkout } from "./stamp.ts";
 
-export const laneNames = ["check", "unit", "integration", "machine", "secure"] as const;
+export const laneNames = [
+  ...(["check", "unit", "integration", "crash", "machine", "powercut", "secure"] as const),
+] as const;
 type LaneName = (typeof laneNames)[number];
 
 interface Counts {
@@ -34,6 +36,7 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
   check: { what: "types, lint, unused code", run: check },
   unit: { what: "nothing but this checkout", run: () => vitest("unit") },
   integration: { what: "real programs of this machine", run: () => vitest("integration") },
+  crash: { what: "power cuts and failing disks, in memory", run: () => vitest("crash") },
   machine: {
     what: "a guest with a kernel and systemd of its own",
     obstacle: machineObstacle,
@@ -41,6 +44,15 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
       const { packageFile } = await buildPackage();
       await guestDisk(packageFile);
       return vitest("machine", { MOS_TEST_PACKAGE: packageFile });
+    },
+  },
+  powercut: {
+    what: "two guests that lose their power again and again",
+    obstacle: machineObstacle,
+    run: async () => {
+      const { packageFile } = await buildPackage("faults");
+      await guestDisk(packageFile);
+      return vitest("powercut", { MOS_TEST_PACKAGE: packageFile });
     },
   },
   secure: {

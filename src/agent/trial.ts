@@ -110,7 +110,12 @@ async function conclude(
     await undo(context, trial);
     throw error;
   }
-  if (step.action === "commit") return await finishCommit(context, next);
+  if (step.action === "commit") {
+    await finishCommit(context, next);
+    const { collectAfterCommit } = await import("./gc.ts");
+    await collectAfterCommit(context);
+    return;
+  }
   const { code, message } = reasonOf(next);
   const to = next.from === null ? "nothing runs, as before" : `generation ${next.from} runs again`;
   const failure = new MosError(
@@ -159,6 +164,8 @@ export async function runTrial(
     await fault("trial.journal");
     await writeJournal(context.places, trial);
   } catch (error) {
+    // It may have got its name all the same; a generation that it names must not go before it.
+    await removeJournal(context.places);
     if (trial.kind === "update") await removeGeneration(context.places, trial.to);
     throw error;
   }

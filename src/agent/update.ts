@@ -127,13 +127,22 @@ export async function update(
     await fault("update.preflight");
     const store = await Layout.create(storePath(context.places));
     const layers = await fetchDocuments(store, source, merged);
-    const damaged = await dropDamagedLayers(store, layers, running, context);
+    const damaged = await dropDamagedLayers(
+      store,
+      layers.map(({ layer }) => layer),
+      running,
+      context,
+    );
     const missing = await missingLayers(store, layers);
     await checkSpace(context, store, missing);
 
     progress({ kind: "step", step: "fetch images" });
     await fault("update.fetch-images");
-    const fetchedBytes = await fetchLayers(context, store, source, missing, progress);
+    const fetchedBytes = await fetchLayers(
+      context,
+      { store, source, missing, running: running?.manifest },
+      progress,
+    );
 
     progress({ kind: "step", step: "stage" });
     await fault("update.stage");

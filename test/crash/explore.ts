@@ -17,6 +17,8 @@ export interface Scenario {
   /** Digest of install.json that is current before and after the work; undefined for none. */
   readonly before: Digest | undefined;
   readonly after: Digest | undefined;
+  /** Units that fail on this device whenever they are started. */
+  readonly failing?: readonly string[];
 }
 
 export interface Explored {
@@ -39,7 +41,7 @@ export interface Bench {
 }
 
 /** Of states that only chance chose, the work is done again in one of so many. */
-const repeatOneIn = 4;
+const repeatOneIn = 6;
 
 /** After a kill, the power goes at the end of what was done again, and at so many operations before. */
 const cutsAfterKill = 2;
@@ -65,6 +67,7 @@ class Exploration {
   /** Puts an outcome on the disk of a device that is switched off. */
   put(recording: Recording, outcome: Outcome, name: string): Device {
     const device = newDevice(join(this.place, name), this.bench.caPem);
+    for (const unit of this.scenario.failing ?? []) device.systemd.failing.add(unit);
     rmSync(device.places.state, { recursive: true });
     materialise(recording, outcome, device.places.state);
     return device;
@@ -114,6 +117,7 @@ class Exploration {
 export async function explore(bench: Bench, scenario: Scenario): Promise<Explored> {
   const place = mkdtempSync(join(bench.directory, "device-"));
   const device = newDevice(join(place, "original"), bench.caPem);
+  for (const unit of scenario.failing ?? []) device.systemd.failing.add(unit);
   switchOn(device);
   await scenario.prepare(device);
   const idmaps = await readIdMaps(device.places);

@@ -3,7 +3,9 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { rollback } from "../../src/agent/rollback.ts";
+import { asMosError } from "../../src/errors/mos-error.ts";
 import { hexOf } from "../../src/oci/digest.ts";
+import { serviceUnit } from "../../src/services/unit-names.ts";
 import { make } from "../unit/trust/authority.ts";
 import { apply, crashBench, report } from "./bench.ts";
 
@@ -45,6 +47,22 @@ describe("a power cut", () => {
       work: (device) => rollback(device, 1, () => undefined),
       before: two.digest,
       after: one.digest,
+    });
+  });
+
+  test("in the trial of a generation that does not become healthy, and on the way back", async () => {
+    const one = await bench().publish({ web: ["a"] }, first);
+    const two = await bench().publish({ web: ["a"], bad: ["b"] }, second);
+    await bench().survives("trial that fails", {
+      prepare: (device) => apply(device, one),
+      work: async (device) => {
+        const error = await apply(device, two).then(() => undefined, asMosError);
+        // Once it is known to have failed here, it is not tried again.
+        expect(error?.code).toMatch(/^generation-(unhealthy|failed-before)$/);
+      },
+      before: one.digest,
+      after: one.digest,
+      failing: [serviceUnit("bad")],
     });
   });
 
