@@ -1,7 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 // Lanes (docs/testing.md): `unit` needs nothing but this checkout; `integration` runs real programs of the
-// host (registry, skopeo, veritysetup, openssl); `machine` boots a real kernel and is slow on purpose; `secure` boots
+// host (registry, skopeo, veritysetup, openssl); `machine` boots a real kernel and is slow on purpose;
+// `powercut` takes its power away, again and again; `secure` boots
 // it from firmware with Secure Boot and a TPM, and is slower.
 export default defineConfig({
   test: {
@@ -31,6 +32,16 @@ export default defineConfig({
           name: "machine",
           include: ["test/machine/**/*.test.ts"],
           testTimeout: 600_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "powercut",
+          include: ["test/powercut/**/*.test.ts"],
+          // For campaigns of hundreds; each wait in it has a limit of its own.
+          testTimeout: 24 * 3_600_000,
           hookTimeout: 900_000,
           fileParallelism: false,
         },

@@ -30,6 +30,7 @@ async function boot(root: string): Promise<void> {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "units"),
     quadletDirectory: join(root, "quadlets"),
+    networkDirectory: join(root, "networks"),
     trust: {
       ...deviceContext().trust,
       policies: [],
@@ -38,6 +39,8 @@ async function boot(root: string): Promise<void> {
     systemd: deviceContext().systemd,
     clock: deviceContext().clock,
     fetchSettings: [],
+    updateSettings: [],
+    machineId: "/etc/machine-id",
     buildTime: new Date(0),
   };
   const { loaded: current } = await loadActive(context);

@@ -24,6 +24,7 @@ import { buildExecutable } from "../tools/build.ts";
 import { registryRoot, toolsRoot } from "../tools/roots.ts";
 import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
+import { deltaOfAnUpdate } from "./delta.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
@@ -111,6 +112,7 @@ async function stageDevice(bench: Bench, count: number): Promise<string> {
     signers: [signerOf(project, false)],
     destination: { ...opened, tag: "1" },
     format: "squashfs",
+    patchFrom: [],
     created: "2026-01-01T00:00:00Z",
     onStep: () => undefined,
   });
@@ -380,6 +382,7 @@ async function readableTree(bench: Bench): Promise<Subject> {
       signers: [signerOf(project, false)],
       destination: { ...opened, tag: "1" },
       format: "squashfs",
+      patchFrom: [],
       created: "2026-01-01T00:00:00Z",
       onStep: () => undefined,
     });
@@ -492,6 +495,7 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       ["the TPM", async ({ work }: Bench) => await tpmOperations(work)],
       ["fetching", fetching],
       ["readable tree", readableTree],
+      ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
     ] as const) {
       say(`measuring: ${name}`);
       const result = await measure(subject);

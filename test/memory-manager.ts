@@ -64,6 +64,7 @@ export function memoryManager(): MemoryManager {
       }));
     },
     lastLogLines: async () => [],
+    runOnce: (program, ...args) => asked(`run ${[program, ...args].join(" ")}`),
   };
   return manager;
 }

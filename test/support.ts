@@ -1,4 +1,5 @@
 // What tests of several rooms need: conformance data that may be absent, and directories that go away.
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -22,4 +23,9 @@ export async function temporaryDirectory(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), "mos-test-"));
   onTestFinished(() => rm(path, { recursive: true, force: true }));
   return path;
+}
+
+/** Bytes that do not compress and are the same each time. */
+export function noise(seed: string, length: number): Buffer {
+  return createHash("shake256", { outputLength: length }).update(seed).digest();
 }

@@ -11,6 +11,7 @@ const help = `./dev COMMAND
   demo [--keep]       the whole way: keys, manifest, registry, device, service, reboot; --keep leaves a prompt
   test [LANE …]       all lanes, or some of: ${laneNames.join(", ")}
        [--skip LANE]  leaves one out, and says so
+       [--cuts N] [--seed S]  how many power cuts the lane powercut makes (40), and the seed of their instants
   build               dist/mos and its names
   build --deb         and the Debian package of it
   build --faults      dist/faults/mos, which has fault points (MOS_FAULT, docs/testing.md); with --deb its package
@@ -22,14 +23,26 @@ const help = `./dev COMMAND
 Tests of one file, with node_modules/.bin first in PATH: vitest run test/unit/x.test.ts. More: docs/testing.md.
 `;
 
+/** The lane runs in a process of its own, which reads these. */
+function setNumber(name: "cuts" | "seed", value: string | undefined): void {
+  if (value === undefined) return;
+  if (!/^[0-9]{1,9}$/.test(value)) throw new Error(`--${name} takes a number, not ${value}`);
+  process.env[`MOS_POWERCUT_${name.toUpperCase()}`] = value;
+}
+
 async function main(command: string | undefined, args: string[]): Promise<boolean> {
   switch (command) {
     case "test": {
       const { positionals, values } = parseArgs({
         args,
         allowPositionals: true,
-        options: { skip: { type: "string", multiple: true } },
+        options: {
+          skip: { type: "string", multiple: true },
+          cuts: { type: "string" },
+          seed: { type: "string" },
+        },
       });
+      for (const name of ["cuts", "seed"] as const) setNumber(name, values[name]);
       const skip = values.skip ?? [];
       const unknown = [...positionals, ...skip].find((name) => !laneNames.some((lane) => lane === name));
       if (unknown !== undefined) throw new Error(`there is no lane ${unknown}: ${laneNames.join(", ")}`);

@@ -12,7 +12,9 @@ import { say } from "./say.ts";
 import { secureImage } from "./secure-image.ts";
 import { checkout } from "./stamp.ts";
 
-export const laneNames = ["check", "unit", "integration", "crash", "machine", "secure"] as const;
+export const laneNames = [
+  ...(["check", "unit", "integration", "crash", "machine", "powercut", "secure"] as const),
+] as const;
 type LaneName = (typeof laneNames)[number];
 
 interface Counts {
@@ -42,6 +44,15 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
       const { packageFile } = await buildPackage();
       await guestDisk(packageFile);
       return vitest("machine", { MOS_TEST_PACKAGE: packageFile });
+    },
+  },
+  powercut: {
+    what: "two guests that lose their power again and again",
+    obstacle: machineObstacle,
+    run: async () => {
+      const { packageFile } = await buildPackage("faults");
+      await guestDisk(packageFile);
+      return vitest("powercut", { MOS_TEST_PACKAGE: packageFile });
     },
   },
   secure: {

@@ -119,7 +119,7 @@ async function stageControl(put: Put, stamp: Stamp, units: readonly string[]): P
     const content = (await readFile(join(directory, name), "utf8"))
       .replaceAll("@VERSION@", stamp.version)
       .replaceAll("@UNITS@", units.join(" "))
-      .replaceAll("@SOCKETS@", units.filter((unit) => unit.endsWith(".socket")).join(" "));
+      .replaceAll("@STARTED@", units.filter((unit) => /\.(socket|timer)$/.test(unit)).join(" "));
     await put(`DEBIAN/${name}`, content, name === "control" ? 0o644 : 0o755);
   }
 }

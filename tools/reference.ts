@@ -1,10 +1,11 @@
 // The parts of docs/reference that are made from the sources: what goes wrong (errors.md), what a manifest may say
-// (manifest.md, manifest.schema.json), what a trust policy may say (policy.md), and how a device may be told to fetch
-// (fetch.md). `node_modules/.bin/node tools/reference.ts` writes them; with --check
+// (manifest.md, manifest.schema.json), what a trust policy may say (policy.md), how a device may be told to fetch
+// (fetch.md), and when to update itself (update.md). `node_modules/.bin/node tools/reference.ts` writes them; with --check
 // it only says whether they are what the sources say.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import * as z from "zod";
+import { updateSettingsSchema } from "../src/agent/update-settings.ts";
 import { catalogue, exitCodes } from "../src/errors/catalogue.ts";
 import { manifestJsonSchema } from "../src/manifest/json-schema.ts";
 import { reservedLabels } from "../src/manifest/names.ts";
@@ -116,6 +117,7 @@ const namedPatterns: ReadonlyMap<string, string> = new Map([
   ["^[1-9][0-9]{0,8}[MGT]$", "number with `M`, `G` or `T`"],
   ["^[A-Za-z_][A-Za-z0-9_]*=", "`NAME=value`"],
   ["^[0-9a-f]{64}$", "64 lower-case hex digits"],
+  ["^([01][0-9]|2[0-3]):[0-5][0-9]$", "`HH:MM`"],
   // Of a template literal; the rest of its rule is in the description.
   ["^tpm-nv:[\\s\\S]{0,}$", "`tpm-nv:INDEX`"],
   ["^file:[\\s\\S]{0,}$", "`file:PATH`"],
@@ -323,6 +325,35 @@ Without \`proxy\`, the agent's environment counts: \`HTTPS_PROXY\`, \`HTTP_PROXY
 `;
 }
 
+// ---- update.md ---------------------------------------------------------------------------------------------
+
+function updatePage(): string {
+  const fields = fieldsOf(nodeSchema.parse(z.toJSONSchema(updateSettingsSchema, { io: "input" })), "");
+  return `${generated}
+# update.json
+
+When and from where a device updates itself. The first of these files that is there holds, whole; without one the device does not update itself:
+
+1. \`/etc/mos/update.json\`
+2. \`/usr/lib/mos/update.json\`: what is on the root file system of the image
+
+\`mos-update.timer\` has \`mosctl update --unattended\` look every half hour, at a moment that is each device's own. A file that is broken, or that others than its owner may write to, stops it with \`update-settings-invalid\`. [How to](../how-to/device.md#update-by-itself).
+
+${fieldTable(fields)}
+
+Where clocks are put forward, a window in the hour that is skipped does not open that day; where they are put back, one in the hour that is repeated opens twice. While the clock says a time before mos was built, the device does not update itself.
+
+\`\`\`json
+{
+  "version": 1,
+  "channel": "registry.example.com/machine/install:stable",
+  "window": { "days": ["mon", "tue", "wed", "thu"], "from": "23:00", "to": "04:30" },
+  "whenIdle": true
+}
+\`\`\`
+`;
+}
+
 // ---- the files ---------------------------------------------------------------------------------------------
 
 /** Path below the checkout → content. */
@@ -332,6 +363,7 @@ export function referencePages(): ReadonlyMap<string, string> {
     ["docs/reference/manifest.md", manifestPage()],
     ["docs/reference/policy.md", policyPage()],
     ["docs/reference/fetch.md", fetchPage()],
+    ["docs/reference/update.md", updatePage()],
     ["docs/reference/manifest.schema.json", `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`],
   ]);
 }

@@ -53,6 +53,12 @@ const secureGuestPackages = [
   ...["tpm2-tools", "libtss2-tcti-device0t64"],
 ];
 
+/** A device's root whose security updates deltas are measured with: what its services and its administrators use. */
+const updatedPackages = [
+  ...guestPackages,
+  ...["nginx", "openssl", "ca-certificates", "python3", "sqlite3", "openssh-server", "tcpdump", "jq"],
+];
+
 /** Where the registry of the demo keeps its images (a volume of the service) and listens. */
 const registryConfig = `version: 0.1
 storage:
@@ -93,6 +99,49 @@ export function secureGuestBase(): Promise<string> {
       () => debootstrap(path, secureGuestPackages),
     ),
   );
+}
+
+/** The tree with programs that update by delta, to compare with. */
+export function deltaToolsRoot(): Promise<string> {
+  return cached("delta-tools", [recipe, suite, monthStamp()], (path) =>
+    step(`making a root with casync and OSTree (Debian ${suite})`, async () => {
+      await debootstrap(path, ["casync", "ostree"]);
+      await mkdir(join(path, "machine"));
+    }),
+  );
+}
+
+/** One root before and after Debian's security updates of today. */
+interface UpdatedRoots {
+  readonly before: string;
+  readonly after: string;
+  /** Packages that have another version after. */
+  readonly packages: number;
+}
+
+/** A root of Debian's release alone, and one with what its security archive has besides. */
+export async function updatedRoots(): Promise<UpdatedRoots> {
+  const path = await cached("updated", [recipe, suite, monthStamp(), ...updatedPackages], (to) =>
+    step(`making a root before and after its security updates (Debian ${suite})`, async () => {
+      await mkdir(to);
+      const security = `deb ${await mirror("security")} ${suite}-security main`;
+      await debootstrap(join(to, "before"), updatedPackages);
+      await debootstrap(join(to, "after"), updatedPackages, "minbase", [security]);
+      // It has access control lists, which squashfs does not store.
+      for (const root of ["before", "after"]) {
+        await rm(join(to, root, "var/log/journal"), { recursive: true, force: true });
+      }
+    }),
+  );
+  const [before, after] = [join(path, "before"), join(path, "after")];
+  const had = new Set(await installed(before));
+  return { before, after, packages: (await installed(after)).filter((one) => !had.has(one)).length };
+}
+
+/** The packages of a root, each with its version. */
+async function installed(root: string): Promise<string[]> {
+  const { stdout } = await run("dpkg-query", ["--root", root, "--show"]);
+  return stdout.trim().split("\n");
 }
 
 /** What a service needs that is Debian's package `docker-registry` and the libraries it needs, and nothing else. */
@@ -136,6 +185,7 @@ async function debootstrap(
   path: string,
   packages: readonly string[],
   variant: "minbase" | "extract" = "minbase",
+  more: readonly string[] = [],
 ): Promise<void> {
   const source = `deb ${await mirror()} ${suite} main`;
   await logged("mmdebstrap", [
@@ -144,11 +194,13 @@ async function debootstrap(
     suite,
     path,
     source,
+    ...more,
   ]);
 }
 
-/** The mirror that apt is configured with, without its security archive, which has another layout. */
-async function mirror(): Promise<string> {
+/** The mirror that apt is configured with: of the release, or of its security archive, which has another layout. */
+async function mirror(archive: "release" | "security" = "release"): Promise<string> {
+  const codename = archive === "release" ? /^(bookworm|trixie)$/ : /^(bookworm|trixie)-security$/;
   const { stdout } = await run("apt-get", [
     "indextargets",
     "--format",
@@ -156,8 +208,8 @@ async function mirror(): Promise<string> {
     "Created-By: Packages",
   ]);
   for (const line of stdout.split("\n")) {
-    const [uri, codename] = line.split(" ");
-    if (uri !== undefined && codename !== undefined && /^(bookworm|trixie)$/.test(codename)) return uri;
+    const [uri, name] = line.split(" ");
+    if (uri !== undefined && name !== undefined && codename.test(name)) return uri;
   }
   throw new Error(
     "cannot find a Debian mirror: apt's own sources name none for bookworm or trixie (after apt-get update)",

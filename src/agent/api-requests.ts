@@ -3,11 +3,26 @@ import * as z from "zod";
 
 const referenceSchema = z.string().min(1).max(4096);
 
+/** A week: what is held longer needs a person. */
+const maxWaitSeconds = 7 * 24 * 3600;
+
 export const updateRequestSchema = z.strictObject({
   reference: referenceSchema,
   allowOlder: z.boolean().default(false),
   retry: z.boolean().default(false),
+  follow: z.boolean().default(true),
+  waitSeconds: z.int().min(0).max(maxWaitSeconds).default(0),
+  whenIdle: z.boolean().default(false),
 });
+
+export const gcRequestSchema = z.strictObject({ dryRun: z.boolean().default(false) });
+
+/** In a query everything is text. */
+const numberText = z
+  .string()
+  .regex(/^[1-9][0-9]{0,8}$/)
+  .transform(Number);
+export const diffRequestSchema = z.strictObject({ from: numberText.optional(), to: numberText.optional() });
 
 export const rollbackRequestSchema = z.strictObject({
   generation: z.int().min(1).max(999_999_999).optional(),

@@ -4,6 +4,7 @@ import { exitCodes } from "../errors/catalogue.ts";
 import { type ErrorDocument, isErrorCode, MosError } from "../errors/mos-error.ts";
 import type { ProgressEvent } from "./progress.ts";
 import type { RollbackResult } from "./rollback.ts";
+import type { UnattendedResult } from "./unattended.ts";
 import type { UpdateResult } from "./update.ts";
 
 export const socketPaths = {
@@ -17,10 +18,13 @@ export type SocketName = keyof typeof socketPaths;
 /** Largest request body, bytes. */
 export const maxRequestBytes = 128 * 1024;
 
+/** What an operation that streams its events ends with. */
+export type OperationResult = UpdateResult | RollbackResult | UnattendedResult;
+
 /** Server-sent events of a transaction. */
 export type TransactionEvent =
   | { readonly event: "progress"; readonly data: ProgressEvent }
-  | { readonly event: "done"; readonly data: UpdateResult | RollbackResult }
+  | { readonly event: "done"; readonly data: OperationResult }
   | { readonly event: "error"; readonly data: ErrorDocument };
 
 /** One event in the format of the HTML standard, section 9.2.6. */

@@ -3,11 +3,16 @@ import { type IncomingMessage, request } from "node:http";
 import type { AttestationDocument } from "../attest/document.ts";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { readErrorDocument, type SocketName, socketPaths } from "./api.ts";
+import type { GenerationDiff } from "./diff.ts";
 import type { UpdatePlan } from "./dry-run.ts";
+import type { GcResult } from "./gc.ts";
 import type { HistoryEntry } from "./history.ts";
 import type { Progress, ProgressEvent } from "./progress.ts";
+import type { RequestedUpdate } from "./requested-update.ts";
 import type { RollbackResult } from "./rollback.ts";
+import type { OperationInfo } from "./running-operation.ts";
 import type { Status } from "./status-model.ts";
+import type { UnattendedResult } from "./unattended.ts";
 import type { UpdateOptions, UpdateResult } from "./update.ts";
 import type { VerifyLevel, VerifyResult } from "./verify.ts";
 
@@ -88,14 +93,61 @@ export async function requestHistory(): Promise<readonly HistoryEntry[] | undefi
   return response === undefined ? undefined : ((await readJson(response)) as readonly HistoryEntry[]);
 }
 
+/** An update, and what is to be done while another operation runs. */
+export interface UpdateRequest extends RequestedUpdate {
+  /** How long to wait for another operation to end. */
+  readonly waitSeconds: number;
+}
+
 /** POST /v1/update, following its events to the end; undefined when no agent listens. */
 export async function requestUpdate(
-  reference: string,
-  options: UpdateOptions,
+  asked: UpdateRequest,
   progress: Progress,
 ): Promise<UpdateResult | undefined> {
-  const response = await call("control", "POST", "/v1/update", { reference, ...options });
+  const response = await call("control", "POST", "/v1/update", { ...asked, follow: true });
   return response === undefined ? undefined : await follow<UpdateResult>(response, progress);
+}
+
+/** POST /v1/update, answered as soon as the update has begun; undefined when no agent listens. */
+export async function requestUpdateBegin(
+  asked: UpdateRequest,
+): Promise<{ readonly accepted: OperationInfo } | undefined> {
+  const response = await call("control", "POST", "/v1/update", { ...asked, follow: false });
+  return response === undefined
+    ? undefined
+    : ((await readJson(response)) as { readonly accepted: OperationInfo });
+}
+
+/** POST /v1/update/unattended, following its events to the end; undefined when no agent listens. */
+export async function requestUnattended(progress: Progress): Promise<UnattendedResult | undefined> {
+  const response = await call("control", "POST", "/v1/update/unattended");
+  return response === undefined ? undefined : await follow<UnattendedResult>(response, progress);
+}
+
+/** POST /v1/cancel; undefined when no agent listens. */
+export async function requestCancel(): Promise<{ readonly cancelled: OperationInfo } | undefined> {
+  const response = await call("control", "POST", "/v1/cancel");
+  return response === undefined
+    ? undefined
+    : ((await readJson(response)) as { readonly cancelled: OperationInfo });
+}
+
+/** POST /v1/gc; undefined when no agent listens. */
+export async function requestGc(dryRun: boolean): Promise<GcResult | undefined> {
+  const response = await call("control", "POST", "/v1/gc", { dryRun });
+  return response === undefined ? undefined : ((await readJson(response)) as GcResult);
+}
+
+/** GET /v1/diff; undefined when no agent listens. */
+export async function requestDiff(
+  from: number | undefined,
+  to: number | undefined,
+): Promise<GenerationDiff | undefined> {
+  const query = Object.entries({ from, to }).flatMap(([key, value]) =>
+    value === undefined ? [] : [`${key}=${value}`],
+  );
+  const response = await call("control", "GET", `/v1/diff?${query.join("&")}`);
+  return response === undefined ? undefined : ((await readJson(response)) as GenerationDiff);
 }
 
 /** POST /v1/plan; undefined when no agent listens. */

@@ -39,11 +39,17 @@ export interface AgentContext {
   readonly unitDirectory: string;
   /** Where quadlet reads them (from podman 5.3 on). */
   readonly quadletDirectory: string;
+  /** Where podman keeps the networks of root (netavark, containers.conf(5) `network_config_dir`). */
+  readonly networkDirectory: string;
   readonly trust: TrustPlaces;
   readonly systemd: ServiceManager;
   readonly clock: MonotonicClock;
   /** Files that say how to fetch (fetch-settings.ts); the first that is there holds. */
   readonly fetchSettings: readonly string[];
+  /** Files that say when and from where the device updates itself; the first that is there holds. */
+  readonly updateSettings: readonly string[];
+  /** machine-id(5). */
+  readonly machineId: string;
   readonly buildTime: Date;
 }
 
@@ -54,6 +60,7 @@ export function deviceContext(): AgentContext {
     places: defaultPlaces,
     unitDirectory: "/run/systemd/system",
     quadletDirectory: "/run/containers/systemd",
+    networkDirectory: "/etc/containers/networks",
     trust: {
       // What came with the signed UKI first, then what is on the verified root, then what this root may change.
       policies: [`${initrdDirectory}/policy.json`, "/usr/lib/mos/policy.json", "/etc/mos/policy.json"],
@@ -71,6 +78,8 @@ export function deviceContext(): AgentContext {
     clock: monotonicClock,
     // What this root may change first: mirrors are not trusted, only signatures are.
     fetchSettings: ["/etc/mos/fetch.json", "/usr/lib/mos/fetch.json"],
+    updateSettings: ["/etc/mos/update.json", "/usr/lib/mos/update.json"],
+    machineId: "/etc/machine-id",
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

@@ -15,6 +15,7 @@ import { type SocketName, socketPaths } from "./api.ts";
 import { type BootOutcome, type BootTimings, boot } from "./boot.ts";
 import { type AgentContext, deviceContext, processAgeMs } from "./context.ts";
 import { log } from "./log.ts";
+import { Operations } from "./running-operation.ts";
 import { createApiServer } from "./server.ts";
 import { watchTrial } from "./trial.ts";
 
@@ -135,14 +136,17 @@ async function serve(context: AgentContext): Promise<Busy> {
     clearTimeout(timer);
     settle();
   };
+  const operations = new Operations(onActivity);
   for (const name of ["control", "status"] as const) {
-    const server = createApiServer(context, name, onActivity);
+    const server = createApiServer(context, operations, name, onActivity);
     await listen(server, name, passed.get(name));
     servers.push(server);
   }
   settle();
   process.once("SIGTERM", () => {
     for (const server of servers) server.close();
+    // What only fetches is broken off, and goes on from there the next time; what changes the device is let end.
+    void operations.cancel().catch(() => undefined);
     if (active === 0) stop();
     else setInterval(() => active === 0 && stop(), 100);
   });

@@ -1,5 +1,6 @@
 // What an update reads from: the source that a reference names, in the way that this device is set up to fetch, and
 // what stops all of its downloads at once.
+import { setMaxListeners } from "node:events";
 import { loadFetchSettings, networkOf } from "../oci/fetch-settings.ts";
 import { openRepositories, type Repositories } from "../oci/open.ts";
 import { parseReference } from "../oci/reference.ts";
@@ -25,6 +26,8 @@ export async function openSource(context: AgentContext, reference: string): Prom
   const settings = await loadFetchSettings(context.fetchSettings);
   const controller = new AbortController();
   const { signal } = controller;
+  // Every connection listens to it.
+  setMaxListeners(0, signal);
   let first: unknown;
   const network = await networkOf(settings, process.env, signal);
   return {

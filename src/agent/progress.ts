@@ -11,13 +11,15 @@ const updateSteps = [
   "commit",
   "go back",
 ] as const;
-type UpdateStep = (typeof updateSteps)[number];
+export type UpdateStep = (typeof updateSteps)[number];
 
 export type ProgressEvent =
   | { readonly kind: "step"; readonly step: UpdateStep }
   /** Bytes fetched so far of all that must be fetched. */
   | { readonly kind: "bytes"; readonly done: number; readonly total: number }
   /** Services that are not well yet; none while they have to stay so. */
-  | { readonly kind: "waiting"; readonly services: readonly string[] };
+  | { readonly kind: "waiting"; readonly services: readonly string[] }
+  /** Another operation holds the device, and is waited for; or something that is not to be disturbed is. */
+  | { readonly kind: "held"; readonly by: string };
 
 export type Progress = (event: ProgressEvent) => void;

@@ -4,18 +4,25 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
 import { mosVersion } from "../system/version.ts";
-import { formatEvent, httpStatusOf, maxRequestBytes, type SocketName, type TransactionEvent } from "./api.ts";
+import {
+  formatEvent,
+  httpStatusOf,
+  maxRequestBytes,
+  type OperationResult,
+  type SocketName,
+  type TransactionEvent,
+} from "./api.ts";
 import {
   attestRequestSchema,
+  diffRequestSchema,
+  gcRequestSchema,
   rollbackRequestSchema,
   updateRequestSchema,
   verifyRequestSchema,
 } from "./api-requests.ts";
 import type { AgentContext } from "./context.ts";
-import type { Progress } from "./progress.ts";
-import type { RollbackResult } from "./rollback.ts";
+import type { OperationRequest, Operations } from "./running-operation.ts";
 import { status } from "./status.ts";
-import type { UpdateResult } from "./update.ts";
 
 const limits = {
   headerBytes: 8 * 1024,
@@ -24,41 +31,76 @@ const limits = {
   connections: 64,
 } as const;
 
-type Handler = (context: AgentContext, request: IncomingMessage, response: ServerResponse) => Promise<void>;
+/** What every answer is made from. */
+interface Agent {
+  readonly context: AgentContext;
+  readonly operations: Operations;
+}
+
+type Handler = (agent: Agent, request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 const readRoutes: Readonly<Record<string, Handler>> = {
-  "GET /v1/status": async (context, _request, response) => sendJson(response, 200, await status(context)),
-  "GET /v1/version": async (_context, _request, response) =>
-    sendJson(response, 200, { version: mosVersion() }),
+  "GET /v1/status": async ({ context }, _request, response) => sendJson(response, 200, await status(context)),
+  "GET /v1/version": async (_agent, _request, response) => sendJson(response, 200, { version: mosVersion() }),
+  "GET /v1/operation": async ({ operations }, _request, response) => {
+    const { running } = operations;
+    sendJson(response, 200, running === undefined ? {} : { running });
+  },
 };
 
 const controlRoutes: Readonly<Record<string, Handler>> = {
   ...readRoutes,
-  "GET /v1/history": async (context, _request, response) => {
+  "GET /v1/history": async ({ context }, _request, response) => {
     const { history } = await import("./history.ts");
     sendJson(response, 200, await history(context));
   },
-  "POST /v1/update": async (context, request, response) => {
-    const { reference, ...options } = parseBody(updateRequestSchema, await readBody(request));
-    const { update } = await import("./update.ts");
-    await stream(response, (progress) => update(context, reference, options, progress));
+  "GET /v1/diff": async ({ context }, request, response) => {
+    const { from, to } = parseQuery(diffRequestSchema, request);
+    const { diff } = await import("./diff.ts");
+    sendJson(response, 200, await diff(context, from, to));
   },
-  "POST /v1/plan": async (context, request, response) => {
-    const { reference, ...options } = parseBody(updateRequestSchema, await readBody(request));
+  "POST /v1/update": async ({ context, operations }, request, response) => {
+    const { follow, waitSeconds, ...asked } = parseBody(updateRequestSchema, await readBody(request));
+    const { requestedUpdate } = await import("./requested-update.ts");
+    const operation = { purpose: `update to ${asked.reference}`, waitMs: waitSeconds * 1000 };
+    await perform({ operations, response, follow, operation }, (progress, signal) =>
+      requestedUpdate(context, asked, progress, signal),
+    );
+  },
+  "POST /v1/update/unattended": async ({ context, operations }, _request, response) => {
+    const { unattendedUpdate } = await import("./unattended.ts");
+    const operation = { purpose: "unattended update", waitMs: 0 };
+    await perform({ operations, response, follow: true, operation }, (progress, signal) =>
+      unattendedUpdate(context, new Date(), progress, signal),
+    );
+  },
+  "POST /v1/plan": async ({ context }, request, response) => {
+    const { reference, allowOlder, retry } = parseBody(updateRequestSchema, await readBody(request));
     const { planUpdate } = await import("./dry-run.ts");
-    sendJson(response, 200, await planUpdate(context, reference, options));
+    sendJson(response, 200, await planUpdate(context, reference, { allowOlder, retry }));
   },
-  "POST /v1/rollback": async (context, request, response) => {
+  "POST /v1/rollback": async ({ context, operations }, request, response) => {
     const { generation } = parseBody(rollbackRequestSchema, await readBody(request));
     const { rollback } = await import("./rollback.ts");
-    await stream(response, (progress) => rollback(context, generation, progress));
+    const operation = { purpose: "rollback", waitMs: 0 };
+    await perform({ operations, response, follow: true, operation }, (progress) =>
+      rollback(context, generation, progress),
+    );
   },
-  "POST /v1/verify": async (context, request, response) => {
+  "POST /v1/gc": async ({ context, operations }, request, response) => {
+    const options = parseBody(gcRequestSchema, await readBody(request));
+    const { gc } = await import("./gc.ts");
+    const work = () => gc(context, options);
+    sendJson(response, 200, await operations.run({ purpose: "gc", waitMs: 0 }, work, () => undefined));
+  },
+  "POST /v1/cancel": async ({ operations }, _request, response) =>
+    sendJson(response, 200, { cancelled: await operations.cancel() }),
+  "POST /v1/verify": async ({ context }, request, response) => {
     const { reference, level } = parseBody(verifyRequestSchema, await readBody(request));
     const { verifyReference } = await import("./verify.ts");
     sendJson(response, 200, await verifyReference(context, reference, level));
   },
-  "POST /v1/attest": async (context, request, response) => {
+  "POST /v1/attest": async ({ context }, request, response) => {
     const { nonce } = parseBody(attestRequestSchema, await readBody(request));
     const [{ attest }, { parseNonce }] = await Promise.all([
       import("./attest.ts"),
@@ -71,6 +113,7 @@ const controlRoutes: Readonly<Record<string, Handler>> = {
 /** A server for one of the sockets. `onActivity` is called when a request begins and when it has ended. */
 export function createApiServer(
   context: AgentContext,
+  operations: Operations,
   name: SocketName,
   onActivity: (change: 1 | -1) => void,
 ): Server {
@@ -86,7 +129,7 @@ export function createApiServer(
     },
     (request, response) => {
       onActivity(1);
-      void answer(context, routes, request, response).finally(() => onActivity(-1));
+      void answer({ context, operations }, routes, request, response).finally(() => onActivity(-1));
     },
   );
   server.maxConnections = limits.connections;
@@ -94,7 +137,7 @@ export function createApiServer(
 }
 
 async function answer(
-  context: AgentContext,
+  agent: Agent,
   routes: Readonly<Record<string, Handler>>,
   request: IncomingMessage,
   response: ServerResponse,
@@ -113,7 +156,7 @@ async function answer(
       );
       return;
     }
-    await handler(context, request, response);
+    await handler(agent, request, response);
   } catch (error) {
     const known = asMosError(error);
     if (response.headersSent) response.end();
@@ -154,17 +197,41 @@ function parseBody<T>(schema: Schema<T>, bytes: Uint8Array): T {
   throw new MosError("usage", `the request body does not fit: ${parsed.error.message}`);
 }
 
-/** A transaction goes on when its caller goes away: half of one helps nobody. */
-async function stream(
-  response: ServerResponse,
-  work: (progress: Progress) => Promise<UpdateResult | RollbackResult>,
+/** The query of a URL, as a body of strings would be. */
+function parseQuery<T>(schema: Schema<T>, { url }: IncomingMessage): T {
+  const query = new URLSearchParams((url ?? "").split("?")[1] ?? "");
+  const parsed = schema.safeParse(Object.fromEntries(query));
+  if (parsed.success) return parsed.data;
+  throw new MosError("usage", `the query does not fit: ${parsed.error.message}`);
+}
+
+interface Performance {
+  readonly operations: Operations;
+  readonly response: ServerResponse;
+  /** Whether the answer is the events up to the end; else it ends as soon as the operation has begun. */
+  readonly follow: boolean;
+  readonly operation: Omit<OperationRequest, "gone">;
+}
+
+/** An operation goes on when its caller goes away: half of one helps nobody. */
+async function perform<T extends OperationResult>(
+  { operations, response, follow, operation }: Performance,
+  work: Parameters<typeof operations.run<T>>[1],
 ): Promise<void> {
+  const caller = new AbortController();
+  response.once("close", () => caller.abort());
+  const request = { ...operation, gone: caller.signal };
+  if (!follow) {
+    sendJson(response, 200, { accepted: await operations.begin(request, work) });
+    return;
+  }
   const send = (event: TransactionEvent) => {
     if (!response.writableEnded && !response.destroyed) response.write(formatEvent(event));
   };
   response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
   try {
-    send({ event: "done", data: await work((data) => send({ event: "progress", data })) });
+    const data = await operations.run(request, work, (event) => send({ event: "progress", data: event }));
+    send({ event: "done", data });
   } catch (error) {
     send({ event: "error", data: asMosError(error).toDocument() });
   }

@@ -110,7 +110,12 @@ async function conclude(
     await undo(context, trial);
     throw error;
   }
-  if (step.action === "commit") return await finishCommit(context, next);
+  if (step.action === "commit") {
+    await finishCommit(context, next);
+    const { collectAfterCommit } = await import("./gc.ts");
+    await collectAfterCommit(context);
+    return;
+  }
   const { code, message } = reasonOf(next);
   const to = next.from === null ? "nothing runs, as before" : `generation ${next.from} runs again`;
   const failure = new MosError(

@@ -5,6 +5,7 @@ import { MosError } from "../errors/mos-error.ts";
 import { failureOf } from "../generation/failures.ts";
 import { compareManifests } from "../generation/manifest-diff.ts";
 import { lockPath, storePath } from "../generation/places.ts";
+import { rolloutShare } from "../generation/rollout.ts";
 import { defaultGate } from "../manifest/health-schema.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
@@ -36,6 +37,8 @@ export interface UpdateResult {
   readonly restarted: readonly string[];
   /** Services that are not well now that everything was started, and why. */
   readonly unwell: readonly UnwellService[];
+  /** Percent of all devices that the release had reached by its rollout, which was not asked. */
+  readonly rolloutIgnored?: number;
 }
 
 export interface UpdateOptions {
@@ -43,6 +46,16 @@ export interface UpdateOptions {
   readonly allowOlder: boolean;
   /** A manifest that failed here may be tried once more. */
   readonly retry: boolean;
+}
+
+/** What goes along with an update; all of it is optional. */
+export interface UpdateControl {
+  /** Breaks it off, up to the point at which the new generation is brought up. What was fetched stays. */
+  readonly signal?: AbortSignal;
+  /** Asked once the manifest is verified and not the one that runs; throws where it is not to be applied now. */
+  readonly admit?: (manifest: InstallManifest) => Promise<void>;
+  /** Asked once everything is fetched and staged; resolves when services may be disturbed. */
+  readonly beforeActivation?: (progress: Progress) => Promise<void>;
 }
 
 /** What an update begins with. */
@@ -99,31 +112,44 @@ export async function update(
   reference: string,
   options: UpdateOptions,
   progress: Progress,
+  { signal, admit, beforeActivation }: UpdateControl = {},
 ): Promise<UpdateResult> {
   const source = await openSource(context, reference);
+  signal?.addEventListener("abort", () => source.stop(signal.reason), { once: true });
   return await withLock(lockPath(context.places), `update to ${reference}`, async () => {
     await settle(context, progress);
     const prepared = await prepare(context, source, options, progress);
     const { running, accepted, isSame, composition } = prepared;
     const { merged } = composition;
+    if (!isSame) await admit?.(accepted.manifest);
 
     progress({ kind: "step", step: "preflight" });
     await fault("update.preflight");
     const store = await Layout.create(storePath(context.places));
     const layers = await fetchDocuments(store, source, merged);
-    const damaged = await dropDamagedLayers(store, layers, running, context);
+    const damaged = await dropDamagedLayers(
+      store,
+      layers.map(({ layer }) => layer),
+      running,
+      context,
+    );
     const missing = await missingLayers(store, layers);
     await checkSpace(context, store, missing);
 
     progress({ kind: "step", step: "fetch images" });
     await fault("update.fetch-images");
-    const fetchedBytes = await fetchLayers(context, store, source, missing, progress);
+    const fetchedBytes = await fetchLayers(
+      context,
+      { store, source, missing, running: running?.manifest },
+      progress,
+    );
 
     progress({ kind: "step", step: "stage" });
     await fault("update.stage");
     const staged = await stage(context, store, merged, damaged);
     const digest = digestOf(accepted.parts.manifest);
-    const done = { manifestDigest: digest, fetchedBytes };
+    const ignored = admit === undefined ? ignoredRollout(accepted.manifest) : {};
+    const done = { manifestDigest: digest, fetchedBytes, ...ignored };
     if (isSame) {
       progress({ kind: "step", step: "activate" });
       const applied = await staged.activate(running?.number ?? 0, "wait");
@@ -132,6 +158,8 @@ export async function update(
       return { outcome, generation: running?.number ?? 0, ...done, restarted: applied.restarted, unwell };
     }
     const excused = await unwellAndUnchanged(context, running, merged);
+    await beforeActivation?.(progress);
+    signal?.throwIfAborted();
     await fault("update.add");
     const number = await add(context, accepted, composition.bases, reference);
     const applied = await runTrial(
@@ -151,6 +179,12 @@ export async function update(
     const unwell = await unwellServices(context);
     return { outcome: "updated", generation: number, ...done, restarted: applied.restarted, unwell };
   });
+}
+
+function ignoredRollout({ release }: InstallManifest): Pick<UpdateResult, "rolloutIgnored"> {
+  if (release?.rollout === undefined) return {};
+  const share = rolloutShare(release.rollout, new Date());
+  return share < 100 ? { rolloutIgnored: Math.floor(share) } : {};
 }
 
 /** What was unwell before and does not change says nothing about the new manifest. */

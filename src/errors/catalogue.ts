@@ -25,6 +25,11 @@ const { failure, usage, input, refused, source, state, busy, unhealthy } = exitC
 
 export const catalogue = {
   // How a command was called.
+  "nothing-running": {
+    exit: usage,
+    means: "There is no update or other operation that could be cancelled.",
+    hint: "mosctl status shows what runs.",
+  },
   usage: { exit: usage, means: "The command line is wrong.", hint: "Run the command with --help." },
 
   // Input that a person wrote.
@@ -52,6 +57,11 @@ export const catalogue = {
     exit: input,
     means: "A file cannot be read.",
     hint: "Check the path and its permissions.",
+  },
+  "update-settings-invalid": {
+    exit: input,
+    means: "What says when and from where a device updates itself cannot be used.",
+    hint: "Correct the place named above; docs/reference/update.md lists every field.",
   },
   "fetch-settings-invalid": {
     exit: input,
@@ -436,7 +446,17 @@ export const catalogue = {
   busy: {
     exit: busy,
     means: "Another transaction is running.",
-    hint: "Wait for it to end; the holder is named above.",
+    hint: "Wait for it to end; the holder is named above. mosctl update --wait waits for it.",
+  },
+  "cancel-too-late": {
+    exit: busy,
+    means: "What runs cannot be cancelled any more, because the device is being changed.",
+    hint: "Wait for it to end; then mosctl rollback goes back.",
+  },
+  "update-postponed": {
+    exit: busy,
+    means: "An update was not begun or not finished, because this is not the time for it.",
+    hint: "What was fetched is kept. mosctl update REF does it now.",
   },
 
   // The TPM.
@@ -557,6 +577,11 @@ export const catalogue = {
     exit: usage,
     means: "MOS_FAULT asks for faults, and this build has none.",
     hint: "Unset MOS_FAULT. For tests, ./dev build --faults makes a build that has them.",
+  },
+  cancelled: {
+    exit: failure,
+    means: "An operation was cancelled before it changed the device.",
+    hint: "What was fetched is kept; the command can be repeated.",
   },
   internal: { exit: failure, means: "A defect in mos.", hint: "Please report it with the text above." },
 } as const satisfies Record<string, Entry>;

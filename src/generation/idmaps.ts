@@ -1,4 +1,4 @@
-// The allocations of uid ranges, kept for ever in /var/lib/mos/idmaps.json, and the ranges of the system that
+// The allocations of uid ranges, kept in /var/lib/mos/idmaps.json, and the ranges of the system that
 // they must stay away from.
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
@@ -58,6 +58,18 @@ export async function readIdMaps(places: Places): Promise<IdMaps> {
   return new Map(parsed.data.maps.map(({ nsgroup, hostid }) => [nsgroup, hostid]));
 }
 
+async function writeIdMaps(places: Places, idmaps: IdMaps): Promise<void> {
+  const maps = [...idmaps].map(([nsgroup, hostid]) => ({ nsgroup, hostid }));
+  await writeFileAtomic(idmapsPath(places), `${JSON.stringify({ version: 1, maps })}\n`, 0o600);
+}
+
+/** Gives back the ranges of groups of which nothing is left. @throws MosError `state-invalid` */
+export async function releaseIdMaps(places: Places, groups: readonly string[]): Promise<void> {
+  const existing = await readIdMaps(places);
+  const left = new Map([...existing].filter(([group]) => !groups.includes(group)));
+  if (left.size < existing.size) await writeIdMaps(places, left);
+}
+
 /** Ranges of /etc/subuid and /etc/subgid (subuid(5)); lines that are not of its form are skipped. */
 export function parseSubordinateIds(text: string): IdRange[] {
   return text.split("\n").flatMap((line) => {
@@ -89,9 +101,6 @@ export async function ensureIdMaps(places: Places, groups: readonly string[]): P
       },
     );
   }
-  if (result.maps.size !== existing.size) {
-    const maps = [...result.maps].map(([nsgroup, hostid]) => ({ nsgroup, hostid }));
-    await writeFileAtomic(idmapsPath(places), `${JSON.stringify({ version: 1, maps })}\n`, 0o600);
-  }
+  if (result.maps.size !== existing.size) await writeIdMaps(places, result.maps);
   return result.maps;
 }

@@ -1,6 +1,6 @@
 // What is different between two manifests, in the words of the manifest: pure. `mosctl diff` and
 // `mosctl update --dry-run` show the same comparison.
-import type { InstallManifest, Release, Target, Volume } from "../manifest/schema.ts";
+import type { InstallManifest, Target, Volume } from "../manifest/schema.ts";
 import type { Secret } from "../manifest/secret-schema.ts";
 import { digestOf } from "../oci/digest.ts";
 
@@ -24,7 +24,7 @@ interface Comparison<Change> {
 export interface ManifestComparison
   extends Comparison<{ readonly service: string; readonly fields: readonly FieldChange[] }> {
   readonly volumes: Comparison<{ readonly volume: string; readonly fields: readonly FieldChange[] }>;
-  /** `product`, `serial`, `epoch`, `expires`, `anchors` and `revoked` (hashes): only those that differ. */
+  /** `product`, `health`, `serial`, `epoch`, `expires`, `rollout`, `anchors` and `revoked` (hashes): only those that differ. */
   readonly release: readonly FieldChange[];
 }
 
@@ -62,7 +62,7 @@ function targetFields(target: Target): Fields {
     ports: listText(network.ports.map(({ host, container }) => `${host}→${container}`)),
     storage: listText(target.storage.map(({ label, dest }) => `${label} at ${dest}`)),
     secrets: listText(target.secrets.map(secretText)),
-    health: target.health === undefined ? undefined : JSON.stringify(target.health),
+    health: target.health && JSON.stringify(target.health),
   };
 }
 
@@ -74,12 +74,14 @@ function volumeFields({ persistent, nsgroup, size }: Volume): Fields {
   };
 }
 
-function releaseFields(product: string, release: Release | undefined): Fields {
+function releaseFields({ product, release, health }: InstallManifest): Fields {
   return {
     product,
+    health: health && JSON.stringify(health),
     serial: release === undefined ? undefined : String(release.serial),
     epoch: release === undefined ? undefined : String(release.epoch),
     expires: release?.expires,
+    rollout: release?.rollout && JSON.stringify(release.rollout),
     anchors: listText((release?.anchors ?? []).map((der) => mark(Buffer.from(der, "base64")))),
     revoked: listText((release?.revoked ?? []).map((fingerprint) => fingerprint.slice(0, 12))),
   };
@@ -149,10 +151,10 @@ export function compareManifests(
   before: InstallManifest | undefined,
   after: InstallManifest,
 ): ManifestComparison {
-  const was = before === undefined ? {} : releaseFields(before.product, before.release);
+  const was = before === undefined ? {} : releaseFields(before);
   return {
     ...compareNamed(services(before), services(after), (service, fields) => ({ service, fields })),
     volumes: compareNamed(volumes(before), volumes(after), (volume, fields) => ({ volume, fields })),
-    release: changesOf(was, releaseFields(after.product, after.release)),
+    release: changesOf(was, releaseFields(after)),
   };
 }

@@ -39,7 +39,7 @@ export type TransactionEvent =
   | { readonly kind: "done" };
 
 /** What the agent has to do in a state, once the journal holds it. */
-export type TransactionAction =
+type TransactionAction =
   /** Bring `to` up and watch it. */
   | "try"
   /** Point `current` to `to`, and let the trust memory learn of it. */
@@ -56,7 +56,7 @@ export interface Step {
 }
 
 /** When a trial was begun as often as it may be. */
-export function outOfTries({ to }: Transaction): Reason {
+function outOfTries({ to }: Transaction): Reason {
   return {
     code: "generation-tries-exhausted",
     message: `generation ${to} was interrupted at every try before it was healthy`,

@@ -53,7 +53,7 @@ export function compileManifest(
 }
 
 function compileRelease(
-  { serial, epoch, expires, revoked }: NonNullable<ImportManifest["release"]>,
+  { serial, epoch, expires, revoked, rollout }: NonNullable<ImportManifest["release"]>,
   anchors: readonly Uint8Array[],
 ): Release {
   return {
@@ -62,6 +62,7 @@ function compileRelease(
     ...(expires === undefined ? {} : { expires }),
     ...(anchors.length === 0 ? {} : { anchors: anchors.map((der) => Buffer.from(der).toString("base64")) }),
     ...(revoked === undefined ? {} : { revoked }),
+    ...(rollout === undefined ? {} : { rollout }),
   };
 }
 

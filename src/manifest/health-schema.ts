@@ -19,7 +19,11 @@ const argumentsSchema = z
       .refine((text) => !text.includes("\0"), "must not have a NUL character"),
   )
   .min(1)
-  .max(64);
+  .max(64)
+  .refine(
+    ([program]) => program !== undefined && pathSchema.safeParse(program).success,
+    "must begin with the absolute path of a program, of printable ASCII characters without spaces",
+  );
 
 /** An hour; what takes longer to come up needs an operator, not patience. */
 const maxSeconds = 3600;

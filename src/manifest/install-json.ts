@@ -19,13 +19,22 @@ function goJson(value: Json): string {
 }
 
 /** Ours, after everything that the published format has; readers of that format skip keys they do not know. */
-function encodeRelease({ serial, epoch, expires, anchors, revoked }: Release): Json {
+function encodeRelease({ serial, epoch, expires, anchors, revoked, rollout }: Release): Json {
   return {
     serial,
     epoch,
     ...(expires === undefined ? {} : { expires }),
     ...(anchors === undefined ? {} : { anchors: [...anchors] }),
     ...(revoked === undefined ? {} : { revoked: [...revoked] }),
+    ...(rollout === undefined ? {} : { rollout: encodeRollout(rollout) }),
+  };
+}
+
+function encodeRollout({ percent, from, over }: NonNullable<Release["rollout"]>): Json {
+  return {
+    percent,
+    ...(from === undefined ? {} : { from }),
+    ...(over === undefined ? {} : { over }),
   };
 }
 

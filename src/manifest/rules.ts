@@ -23,6 +23,7 @@ export function checkRules(manifest: AnyManifest): Problem[] {
     ...probes(manifest),
     ...partialKeepsTrust(manifest),
     ...trustInHigherEpoch(manifest),
+    ...rolloutBegins(manifest),
   ];
 }
 
@@ -187,6 +188,12 @@ function trustInHigherEpoch({ release }: AnyManifest): Problem[] {
       path: ["release", key],
       message: "a release that changes whom devices trust needs an epoch above 0",
     }));
+}
+
+function rolloutBegins({ release }: AnyManifest): Problem[] {
+  const { from, over } = release?.rollout ?? {};
+  if (over === undefined || from !== undefined) return [];
+  return [{ path: ["release", "rollout", "over"], message: "needs `from`, the time from which it counts" }];
 }
 
 /** Who answers a probe, and how the agent comes to it. */

@@ -70,7 +70,23 @@ const epochSchema = z
   .int("must be a whole number")
   .min(0, "must not be negative")
   .max(2 ** 31 - 1, "must be below 2147483648");
-const expirySchema = z.iso.datetime("must be a time in UTC, such as 2027-01-31T00:00:00Z");
+const timeSchema = z.iso.datetime("must be a time in UTC, such as 2027-01-31T00:00:00Z");
+const rolloutSchema = z.strictObject({
+  percent: z
+    .int("must be a whole number")
+    .min(0, "must be 0 to 100")
+    .max(100, "must be 0 to 100")
+    .describe(
+      "The share of all devices that take it. Published again with a larger one, the same devices and more do.",
+    ),
+  from: timeSchema.optional().describe("Before this time (UTC) none does."),
+  over: z
+    .int("must be a whole number")
+    .min(1, "must be at least 1")
+    .max(8760, "must be at most 8760")
+    .optional()
+    .describe("Hours after `from` in which the share grows to 100 by itself."),
+});
 /** As many as a PEM file of anchors may hold. */
 const maxAnchors = 8;
 /** Bytes of DER. */
@@ -115,7 +131,7 @@ const installVolumeSchema = z.strictObject({
 const installReleaseSchema = z.strictObject({
   serial: serialSchema,
   epoch: epochSchema,
-  expires: expirySchema.optional(),
+  expires: timeSchema.optional(),
   /** DER of the CA certificates that are trusted from this release on, and no others. */
   anchors: z
     .array(base64Schema({ min: 1, max: maxCertificateSize }))
@@ -123,6 +139,7 @@ const installReleaseSchema = z.strictObject({
     .max(maxAnchors)
     .optional(),
   revoked: z.array(fingerprintSchema).min(1).max(maxRevoked).optional(),
+  rollout: rolloutSchema.optional(),
 });
 
 export const installManifestSchema = z.strictObject({
@@ -246,7 +263,7 @@ const importReleaseSchema = z.strictObject({
     .describe(
       "Grows only when going back must be impossible: a device that has accepted an epoch refuses all lower ones for ever.",
     ),
-  expires: expirySchema
+  expires: timeSchema
     .optional()
     .describe("After this time (UTC) the manifest is no longer applied. What is installed does not expire."),
   anchors: z
@@ -264,6 +281,11 @@ const importReleaseSchema = z.strictObject({
     .optional()
     .describe(
       "SHA-256 (hex) of certificates or public keys that devices accept no longer. In a higher epoch only.",
+    ),
+  rollout: rolloutSchema
+    .optional()
+    .describe(
+      "Which devices update themselves to it first. Each decides by a hash of its own; `mosctl update REF` by hand does not ask.",
     ),
 });
 

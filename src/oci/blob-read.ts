@@ -1,6 +1,6 @@
 // Reading blobs of an OCI layout: only regular files, never through a symbolic link, never more than was declared.
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
 import { digestOf } from "./digest.ts";
 import type { Descriptor } from "./model.ts";
@@ -143,5 +143,41 @@ export async function* readPieces(
     throw asMosError(error, path);
   } finally {
     await handle.close();
+  }
+}
+
+/**
+ * The bytes of a blob from `start` to `end` (not included). Not verified.
+ * @throws MosError `not-found`, `state-invalid`, `size-mismatch`, `io-failed`
+ */
+export async function readRange(path: string, size: number, start: number, end: number): Promise<Uint8Array> {
+  const handle = await open(path, flags).catch((error: unknown) => {
+    throw openFailed(error, path);
+  });
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw notRegular(path);
+    if (stat.size !== size || end > size) throw wrongSize(path, stat.size, Math.max(size, end));
+    const bytes = Buffer.allocUnsafeSlow(end - start);
+    await readFully(handle, bytes, start, path);
+    return bytes;
+  } catch (error) {
+    throw asMosError(error, path);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Fills a buffer from a place in a file. @throws MosError `size-mismatch` when the file ends before */
+export async function readFully(
+  handle: FileHandle,
+  bytes: Buffer,
+  position: number,
+  path: string,
+): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    const { bytesRead } = await handle.read(bytes, at, bytes.length - at, position + at);
+    if (bytesRead === 0) throw wrongSize(path, position + at, position + bytes.length);
+    at += bytesRead;
   }
 }

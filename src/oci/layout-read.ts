@@ -74,6 +74,21 @@ export abstract class LayoutReader implements Repository {
     return this.files.pieces(blobName(digest), size, offset);
   }
 
+  async blobRange({ digest, size }: Descriptor, start: number, end: number): Promise<Uint8Array> {
+    const range = Buffer.allocUnsafeSlow(end - start);
+    let at = 0;
+    for await (const piece of this.files.pieces(blobName(digest), size, start)) {
+      const part = piece.subarray(0, range.length - at);
+      range.set(part, at);
+      at += part.length;
+      if (at === range.length) return range;
+    }
+    if (at === range.length) return range;
+    throw new MosError("size-mismatch", `${this.name} has fewer than ${end} bytes of ${digest}`, {
+      about: digest,
+    });
+  }
+
   async manifest(reference: string): Promise<FetchedManifest> {
     const index = this.readIndex();
     const about = `${this.name} ${reference}`;

@@ -132,7 +132,7 @@ export class Layout extends LayoutReader implements WritableRepository {
    */
   async storeBlob(
     descriptor: Descriptor,
-    from: Repository,
+    from: Pick<Repository, "name" | "blob">,
     onBytes: (done: number) => void = () => undefined,
   ): Promise<void> {
     if (await this.hasBlob(descriptor)) return;

@@ -97,6 +97,20 @@ export class MirroredRepository implements Repository {
     throw failures.error();
   }
 
+  async blobRange(descriptor: Descriptor, start: number, end: number): Promise<Uint8Array> {
+    const failures = new Failures();
+    for await (const place of this.turns(failures, this.distrusted.get(descriptor.digest))) {
+      try {
+        const bytes = await place.repository.blobRange(descriptor, start, end);
+        setOf(this.senders, descriptor.digest).add(place);
+        return bytes;
+      } catch (error) {
+        failures.add(place, error);
+      }
+    }
+    throw failures.error();
+  }
+
   distrust({ digest }: Descriptor): boolean {
     const distrusted = setOf(this.distrusted, digest);
     const liars = [...setOf(this.senders, digest)].filter(({ host }) => host.isMirror);

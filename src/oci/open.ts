@@ -51,6 +51,10 @@ class LazyLayout implements WritableRepository {
     yield* (await this.layout()).blob(descriptor, offset);
   }
 
+  async blobRange(descriptor: Descriptor, start: number, end: number): Promise<Uint8Array> {
+    return await (await this.layout()).blobRange(descriptor, start, end);
+  }
+
   async smallBlob(descriptor: Descriptor, limit: number): Promise<Uint8Array> {
     return await (await this.layout()).smallBlob(descriptor, limit);
   }

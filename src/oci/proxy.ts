@@ -89,22 +89,20 @@ function decoded(text: string): string {
   }
 }
 
-/** @throws MosError `fetch-settings-invalid` */
+/** @returns what throws MosError `fetch-settings-invalid` where a proxy is to be used that cannot be */
 export function proxiesOf({ http, https, except, userinfo }: ProxySettings): Proxies {
-  const [forHttp, forHttps] = [http, https].map((text) =>
-    text === undefined || text === "" ? undefined : proxyOf(text, userinfo),
-  );
   const matchers = except.map(matcherOf);
   return (url) => {
     const [host, port] = [hostOf(url), portOf(url)];
     if (isLoopbackHost(host) || matchers.some((matches) => matches(host, port))) return undefined;
-    return url.protocol === "https:" ? forHttps : forHttp;
+    const text = url.protocol === "https:" ? https : http;
+    return text === undefined || text === "" ? undefined : proxyOf(text, userinfo);
   };
 }
 
 /**
  * What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say; their lower-case forms come first, as in curl(1).
- * @throws MosError `fetch-settings-invalid`
+ * @returns as {@link proxiesOf}
  */
 export function environmentProxies(environment: Readonly<Record<string, string | undefined>>): Proxies {
   const of = (name: string): string | undefined => environment[name.toLowerCase()] ?? environment[name];

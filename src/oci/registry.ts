@@ -2,6 +2,7 @@
 // been checked against its digest; what it pushes is there, or an error says why not.
 import { MosError } from "../errors/mos-error.ts";
 import { fetchBlob } from "./blob-fetch.ts";
+import { fetchRange } from "./blob-range.ts";
 import { type Digest, digestOf, isDigest } from "./digest.ts";
 import type { HttpResponse } from "./http.ts";
 import { type Descriptor, limits, mediaTypes, parseIndex } from "./model.ts";
@@ -52,6 +53,10 @@ export class Registry implements WritableRepository {
 
   blob(descriptor: Descriptor, offset = 0): AsyncIterable<Uint8Array> {
     return fetchBlob(this.session, this.blobRequest(descriptor.digest), descriptor, offset);
+  }
+
+  async blobRange(descriptor: Descriptor, start: number, end: number): Promise<Uint8Array> {
+    return await fetchRange(this.session, this.blobRequest(descriptor.digest), descriptor, { start, end });
   }
 
   async smallBlob(descriptor: Descriptor, limit: number): Promise<Uint8Array> {

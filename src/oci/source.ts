@@ -27,6 +27,13 @@ export interface Repository {
    * @throws MosError `not-found`, `registry-*`; `size-mismatch` when the source sends more or less than declared
    */
   blob(descriptor: Descriptor, offset?: number): AsyncIterable<Uint8Array>;
+  /**
+   * The bytes of a blob from `start` to `end` (not included) in memory; NOT verified: the reader knows what they
+   * must be.
+   * @throws MosError `not-found`, `registry-*`; `registry-invalid` also when the source does not know ranges;
+   * `size-mismatch`
+   */
+  blobRange(descriptor: Descriptor, start: number, end: number): Promise<Uint8Array>;
   /** A small blob in memory, verified. @throws MosError also `digest-mismatch`, `size-mismatch`, `too-large` */
   smallBlob(descriptor: Descriptor, limit: number): Promise<Uint8Array>;
   /**

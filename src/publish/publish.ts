@@ -15,6 +15,7 @@ import type { WritableRepository } from "../oci/source.ts";
 import { readCertificates } from "../trust/certificate.ts";
 import { findPublished } from "./already-published.ts";
 import { type PreparedImage, prepareImage, sendImage } from "./images.ts";
+import { findOlderLayers, type PublishedPatch, sendPatches } from "./patches.ts";
 import { encryptSecrets } from "./secrets.ts";
 import { checkDistinct, checkSigner, type Signer, sendArtifacts, signatureArtifacts } from "./sign.ts";
 
@@ -31,6 +32,8 @@ interface PublishInput {
   readonly signers: readonly Signer[];
   readonly destination: Destination;
   readonly format: LayerFormat;
+  /** Older publications, from whose layers patches are published. */
+  readonly patchFrom: readonly string[];
   /** RFC 3339 time for the artifacts' annotations. */
   readonly created: string;
   readonly onStep: (what: string) => void;
@@ -43,6 +46,10 @@ export interface Published {
   readonly targets: readonly { readonly name: string; readonly digest: Digest; readonly bytes: number }[];
   /** Bytes of layers and configurations that had to be sent. */
   readonly sentBytes: number;
+  /** What roots were packed as, when there were any. */
+  readonly packed?: LayerFormat;
+  /** Patches that were made; what was there already is not among them. */
+  readonly patches: readonly PublishedPatch[];
 }
 
 /** @throws MosError of any step; the tag is then what it was before */
@@ -51,6 +58,7 @@ export async function publish(input: PublishInput): Promise<Published> {
   for (const signer of input.signers) checkSigner(input.manifest, signer);
   const anchors = await readAnchorFiles(input.manifest.release?.anchors ?? [], input.baseDirectory);
   const secrets = await encryptSecrets(input.manifest, input.baseDirectory);
+  const older = await findOlderLayers(input.patchFrom);
   const workDirectory = await mkdtemp(join(tmpdir(), "mosb-"));
   try {
     const images: PreparedImage[] = [];
@@ -72,6 +80,14 @@ export async function publish(input: PublishInput): Promise<Published> {
       input.onStep(`sending ${input.manifest.targets[i]?.service_name ?? ""}`);
       sentBytes += await sendImage(image, input.destination.images);
     }
+    // Before the tag, so that the first device that sees it can use them.
+    const patches: PublishedPatch[] = [];
+    for (const [i, image] of images.entries()) {
+      if (older.length === 0) break;
+      const name = input.manifest.targets[i]?.service_name ?? "";
+      input.onStep(`making patches for ${name}`);
+      patches.push(...(await sendPatches(name, image, older, input.destination.images, workDirectory)));
+    }
     input.onStep("signing");
     const signed = await sendSigned(input, installJson);
     return {
@@ -83,6 +99,10 @@ export async function publish(input: PublishInput): Promise<Published> {
         bytes: blobs.reduce((sum, { descriptor }) => sum + descriptor.size, 0),
       })),
       sentBytes,
+      patches,
+      ...(input.manifest.targets.some(({ source }) => source.startsWith("rootfs:"))
+        ? { packed: input.format }
+        : {}),
     };
   } finally {
     await rm(workDirectory, { recursive: true, force: true });

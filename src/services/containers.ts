@@ -131,13 +131,21 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
 function healthEntries({ health }: Target): Entry[] {
   if (health?.exec === undefined) return [];
   return [
-    ["HealthCmd", quadletLiteral(JSON.stringify(["CMD", ...health.exec]))],
+    ["HealthCmd", quadletLiteral(healthCommand(health.exec))],
     ["HealthInterval", raw(`${health.interval}s`)],
     ["HealthTimeout", raw(`${health.timeout}s`)],
     ["HealthRetries", raw(`${health.retries}`)],
     ["HealthStartPeriod", raw(`${health.start_period}s`)],
     ["Notify", raw("healthy")],
   ];
+}
+
+/**
+ * What podman runs without a shell (podman 5.4: an array of several words is taken as it is, one word only after `CMD`,
+ * and an array that begins with `CMD` not at all). The schema sees to it that the program's path has no white space.
+ */
+function healthCommand(argv: readonly string[]): string {
+  return argv.length === 1 ? `CMD ${argv[0]}` : JSON.stringify(argv);
 }
 
 /** Seconds in which a service has to be up. */

@@ -43,6 +43,11 @@ function networkName({ subnets }: Network): string {
     : `mos-${subnets.join("_").replaceAll("/", "-").replaceAll(":", ".")}`;
 }
 
+/** Names of the networks that services of a manifest use. */
+export function networkNames(targets: readonly Target[]): string[] {
+  return planNetworks(targets).map(networkName);
+}
+
 /** What a service's quadlet says to be on its network, with its fixed addresses. */
 export function networkReference(network: Network, { network: { ipv4, ipv6 } }: Target): string {
   const address = (text: string) => text.slice(0, text.indexOf("/"));

@@ -102,6 +102,16 @@ async function lastLogLines(unit: string, count: number): Promise<string[]> {
   return stdout.split("\n").filter((line) => line.trim() !== "");
 }
 
+/**
+ * Runs a program once, as a unit of its own, and waits for its end: outside the agent's sandbox (units/mosd.service),
+ * in which podman could not change anything.
+ * @throws MosError `program-failed`, `program-missing`
+ */
+async function runOnce(program: string, ...args: string[]): Promise<void> {
+  const options = ["--wait", "--collect", "--quiet", "--pipe", "--service-type=exec"];
+  await run("systemd-run", [...options, "--", program, ...args], { timeoutMs: 60_000 });
+}
+
 /** What the agent asks of a service manager. */
 export interface ServiceManager {
   readonly daemonReload: typeof daemonReload;
@@ -111,9 +121,19 @@ export interface ServiceManager {
   readonly resetFailed: typeof resetFailed;
   readonly showUnits: typeof showUnits;
   readonly lastLogLines: typeof lastLogLines;
+  readonly runOnce: typeof runOnce;
 }
 
 /** The one of this system. */
 export const systemd: ServiceManager = {
-  ...{ daemonReload, stopUnits, startUnits, startUnitsNoBlock, resetFailed, showUnits, lastLogLines },
+  ...{
+    daemonReload,
+    stopUnits,
+    startUnits,
+    startUnitsNoBlock,
+    resetFailed,
+    showUnits,
+    lastLogLines,
+    runOnce,
+  },
 };

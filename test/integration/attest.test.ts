@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Operations } from "../../src/agent/running-operation.ts";
 import { createApiServer } from "../../src/agent/server.ts";
 import { decodeAttestation } from "../../src/attest/document.ts";
 import { qualifyingData } from "../../src/attest/statements.ts";
@@ -185,7 +186,12 @@ describe("a device that was started as it should be", () => {
     const nonce = newNonce();
     const runDirectory = join(verifier.directory, "run");
     await mkdir(join(runDirectory, "mos"), { recursive: true });
-    const server = createApiServer(device.context, "control", () => undefined);
+    const server = createApiServer(
+      device.context,
+      new Operations(() => undefined),
+      "control",
+      () => undefined,
+    );
     await new Promise<void>((resolve) => server.listen(join(runDirectory, "mos/mosd.sock"), resolve));
     try {
       const main = join(import.meta.dirname, "../../src/main.ts");

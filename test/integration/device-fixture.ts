@@ -15,6 +15,7 @@ export function contextIn(root: string): AgentContext {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "systemd"),
     quadletDirectory: join(root, "quadlet"),
+    networkDirectory: join(root, "networks"),
     trust: {
       policies: [join(root, "policy.json")],
       builtIn: { ...builtInPolicy, anchors: [`file:${join(root, "ca.pem")}`] },
@@ -27,6 +28,8 @@ export function contextIn(root: string): AgentContext {
     systemd: memoryManager(),
     clock: impatientClock(),
     fetchSettings: [join(root, "fetch.json")],
+    updateSettings: [join(root, "update.json")],
+    machineId: join(root, "machine-id"),
     buildTime: new Date(0),
   };
 }

@@ -141,7 +141,7 @@ describe("F11, a server with its bad moments:", () => {
     await rm(blobOf(device, large.digest));
     await writeFile(partialOf(device, large.digest), large.bytes.subarray(0, 700_000));
     whole = 0;
-    expect(await updateTo(device, reference)).toMatchObject({ code: "updated" });
+    expect(await updateTo(device, reference)).toMatchObject({ code: "repaired" });
     await expectWhole(device, set);
     expect(whole).toBe(1);
   });
@@ -160,7 +160,7 @@ describe("what an interrupted update left of a layer", () => {
     await rm(blobOf(device, large.digest));
     await prepare(partialOf(device, large.digest), large.bytes);
     asked.length = 0;
-    expect(await updateTo(device, reference)).toMatchObject({ code: "updated" });
+    expect(await updateTo(device, reference)).toMatchObject({ code: "repaired" });
     await expectWhole(device, set);
     return asked;
   }

@@ -57,7 +57,7 @@ export async function setFetch(device: AgentContext, settings: object): Promise<
 
 /** Waits that are over soon. */
 export const impatient = {
-  patience: { connect: 2, answer: 0.4, idle: 0.4, bytesPerSecond: 2000, window: 0.8 },
+  patience: { connect: 5, answer: 1.5, idle: 1.5, bytesPerSecond: 2000, window: 2 },
 };
 
 /** Updates, and returns how that ended. */

@@ -44,14 +44,15 @@ async function attempt(onBytes: (done: number) => void): Promise<Attempt> {
 }
 
 mkdirSync(state, { recursive: true });
-execFileSync("mount", ["-t", "tmpfs", "-o", "size=40m", "tmpfs", state]);
+execFileSync("mount", ["-t", "tmpfs", "-o", "size=23m", "tmpfs", state]);
 const attempts: Attempt[] = [];
-// Leaves 10 MiB: enough for all that is to come, but less than is to stay free.
+// The layers have 6 MiB, and 16 are to stay free. This leaves 10: enough for all that is to come, but not for the system.
 attempts.push(
   await attempt((done) => {
-    if (done >= 2 * 1024 * 1024) writeFileSync(other, Buffer.alloc(28 * 1024 * 1024));
+    if (done >= 2 * 1024 * 1024) writeFileSync(other, Buffer.alloc(11 * 1024 * 1024));
   }),
 );
 rmSync(other);
+// Only because what is there already is not counted again.
 attempts.push(await attempt(() => undefined));
 process.stdout.write(JSON.stringify(attempts));

@@ -3,6 +3,7 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { verifyReference } from "../../src/agent/verify.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { serve } from "./bad-registry.ts";
 import { impatient, type PublishedSet, partialOf, publishSet, setFetch, updateTo } from "./fetch-fixture.ts";
@@ -190,6 +191,18 @@ test("a mirror that lies in its half of a layer costs that layer's bytes once mo
   await expect(
     readFile(partialOf(device, set.images[0]?.layer.descriptor.digest ?? digestOf(""))),
   ).rejects.toThrow();
+});
+
+test("a check of every byte does not believe a mirror's lie either", async () => {
+  const large = set.images[0]?.layer.bytes ?? Buffer.of();
+  const liar = await logged((request, response) => {
+    if (isLayer(request.url) !== 0) return false;
+    send(response, flipped(large));
+    return true;
+  });
+  const registry = await logged();
+  const { device, reference } = await deviceWith(registry.authority, [liar.authority]);
+  expect(await verifyReference(device, reference, "content")).toMatchObject({ level: "content" });
 });
 
 test("a mirror cannot keep a device on an older set while the registry is there", async () => {

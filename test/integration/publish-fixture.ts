@@ -32,6 +32,8 @@ export interface PublishCall {
   /** Of its one target: `source`, and further lines of YAML in braces' form. */
   readonly target: string;
   readonly destination: Destination;
+  /** Older publications to make patches from. */
+  readonly patchFrom?: readonly string[];
 }
 
 /** `PATH:TAG` of a registry. */
@@ -54,6 +56,7 @@ export async function publishTarget(call: PublishCall): Promise<Published> {
     signers: [signerOf(call.project, false)],
     destination: call.destination,
     format: "squashfs",
+    patchFrom: call.patchFrom ?? [],
     created: new Date().toISOString(),
     onStep: () => undefined,
   });

@@ -8,6 +8,8 @@ import { join } from "node:path";
 interface RunningRegistry {
   /** `127.0.0.1:PORT` */
   readonly authority: string;
+  /** Bytes of all answers' bodies so far, from the registry's own log. */
+  sentBytes(): number;
   /** Ends the registry and removes all it had. */
   stop(): Promise<void>;
 }
@@ -38,6 +40,17 @@ export async function startRegistry(): Promise<RunningRegistry> {
   ];
   await writeFile(config, `${lines.join("\n")}\n`);
   const process = spawn("docker-registry", ["serve", config], { stdio: ["ignore", "ignore", "pipe"] });
+  let sent = 0;
+  let line = "";
+  process.stderr?.on("data", (text) => {
+    const lines = (line + String(text)).split("\n");
+    line = lines.pop() ?? "";
+    for (const one of lines) {
+      if (one.includes('msg="response completed"')) {
+        sent += Number(/http\.response\.written=([0-9]+)/.exec(one)?.[1] ?? 0);
+      }
+    }
+  });
   const stop = async (): Promise<void> => {
     if (process.pid !== undefined && process.exitCode === null && process.signalCode === null) {
       const exited = once(process, "exit");
@@ -47,7 +60,7 @@ export async function startRegistry(): Promise<RunningRegistry> {
     await rm(directory, { recursive: true, force: true });
   };
   try {
-    return { authority: await listening(process), stop };
+    return { authority: await listening(process), sentBytes: () => sent, stop };
   } catch (error) {
     await stop();
     throw error;

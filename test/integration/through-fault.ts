@@ -50,7 +50,7 @@ export async function throughFault(signers: Signers, set: PublishedSet, fault: T
   // Beside the store there is nothing but the lock and what was there before.
   expect((await snapshot(device)).filter((line) => !/^(\.\.\/|lock)/.test(line))).toEqual([]);
   isFaulty = false;
-  expect(await updateTo(device, reference)).toMatchObject({ code: "systemd-failed" });
+  expect(await updateTo(device, reference)).toMatchObject({ code: "updated" });
   await expectWhole(device, set);
   return { error, device };
 }

@@ -1,11 +1,12 @@
 // systemd and quadlet themselves read what mos renders: those of Debian trixie, as on a device.
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { RenderedUnit } from "../../src/services/model.ts";
 import { renderUnits } from "../../src/services/render.ts";
 import { run } from "../../src/system/process.ts";
 import { toolsRoot } from "../../tools/roots.ts";
+import { checkout } from "../../tools/stamp.ts";
 import { goldenCases } from "../golden-cases.ts";
 import { temporaryDirectory } from "../support.ts";
 
@@ -50,6 +51,18 @@ describe.skipIf(process.getuid?.() !== 0)("systemd and quadlet", () => {
       expect(exitCode).toBe(0);
     });
   }
+
+  it("accept the units that the package brings", async () => {
+    const directory = join(checkout, "units");
+    const units = (await readdir(directory)).map(async (name) => ({
+      ...{ kind: "systemd" as const, name, services: [] },
+      // The programs themselves are not in the root that the tools are taken from.
+      content: (await readFile(join(directory, name), "utf8")).replace(/^(ExecStart=)\S+/m, "$1/bin/true"),
+    }));
+    const { exitCode, text } = await readBySystemd(await Promise.all(units));
+    expect(text).not.toMatch(/unknown|invalid|failed|ignoring/i);
+    expect(exitCode).toBe(0);
+  });
 
   it("would refuse a unit with a mistake in it", async () => {
     const units = renderUnits(goldenCases["container-without-network"]());

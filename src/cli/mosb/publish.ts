@@ -21,6 +21,7 @@ interface PublishFlags extends JsonFlag, SignerFlags {
   readonly name?: string;
   readonly dest?: string;
   readonly layerFormat: LayerFormat;
+  readonly patchFrom?: readonly string[];
 }
 
 interface Place {
@@ -71,6 +72,19 @@ function tagOf(name: string | undefined): string {
   return name.slice(colon + 1);
 }
 
+/** Compression across file boundaries moves everything behind a change: no block of the old layer is in the new. */
+const squashfsAdvice =
+  "A squashfs layer is fetched whole at every update; --layer-format erofs lets devices fetch what changed.";
+
+function patchRows({ patches }: Published): string[][] {
+  return patches.map(({ service, bytes, layerBytes, from }) => [
+    service,
+    formatBytes(bytes),
+    formatBytes(layerBytes),
+    from,
+  ]);
+}
+
 function showPublished(stdout: OutputStream, reference: string, published: Published): string {
   const rows = published.targets.map(({ name, digest, bytes }) => [name, formatBytes(bytes), digest]);
   return [
@@ -82,6 +96,10 @@ function showPublished(stdout: OutputStream, reference: string, published: Publi
       ["sent", formatBytes(published.sentBytes)],
     ]),
     `\n${table(stdout, ["TARGET", "SIZE", "IMAGE"], rows)}`,
+    ...(published.patches.length === 0
+      ? []
+      : [`\n${table(stdout, ["TARGET", "PATCH", "OF LAYER", "FROM LAYER"], patchRows(published))}`]),
+    ...(published.packed === "squashfs" ? [`\n${squashfsAdvice}\n`] : []),
     `\nNext, on a device: mosctl update ${reference}\n`,
   ].join("");
 }
@@ -127,6 +145,14 @@ rootfs:FILE.tar`,
           brief: "File system of layers made from rootfs: sources",
           default: "squashfs",
         },
+        patchFrom: {
+          kind: "parsed",
+          parse: word,
+          brief: "Older publication: patches from its layers are published too",
+          placeholder: "REF",
+          variadic: true,
+          optional: true,
+        },
         json: jsonFlag,
       },
       positional: manifestFile,
@@ -143,7 +169,9 @@ rootfs:FILE.tar`,
         json: flags.json === true,
       });
       const { publish } = await import("../../publish/publish.ts");
-      const steps = (2 * manifest.targets.length + 2) * places.length;
+      const patchFrom = flags.patchFrom ?? [];
+      const perTarget = patchFrom.length === 0 ? 2 : 3;
+      const steps = (perTarget * manifest.targets.length + 2) * places.length;
       let step = 0;
       const done: { readonly reference: string; readonly published: Published }[] = [];
       try {
@@ -154,6 +182,7 @@ rootfs:FILE.tar`,
             signers,
             destination,
             format: flags.layerFormat,
+            patchFrom,
             created,
             onStep: (what) => progress.update(step++, steps, what),
           });

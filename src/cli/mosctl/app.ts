@@ -1,6 +1,9 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
 import { attestCommand } from "./attest.ts";
+import { cancelCommand } from "./cancel.ts";
+import { diffCommand } from "./diff.ts";
+import { gcCommand } from "./gc.ts";
 import { historyCommand } from "./history.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
@@ -19,6 +22,9 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
   },
   {
     attest: attestCommand,
+    cancel: cancelCommand,
+    diff: diffCommand,
+    gc: gcCommand,
     history: historyCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,

@@ -7,13 +7,9 @@ import { exitCodes } from "../../errors/catalogue.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues } from "../output.ts";
 import { startProgress } from "../progress.ts";
+import { parseGeneration } from "./generation-number.ts";
 import { problemText } from "./problem.ts";
 import { stepText } from "./update.ts";
-
-function parseNumber(input: string): number {
-  if (/^[1-9][0-9]{0,8}$/.test(input)) return Number(input);
-  throw new SyntaxError("a generation is a whole number, as mosctl history lists them");
-}
 
 async function runRollback(generation: number | undefined, progress: Progress): Promise<RollbackResult> {
   const answer = await requestRollback(generation, progress);
@@ -38,7 +34,12 @@ not differ are not restarted. No network is needed.`,
       positional: {
         kind: "tuple",
         parameters: [
-          { brief: "the generation (mosctl history)", placeholder: "N", parse: parseNumber, optional: true },
+          {
+            brief: "the generation (mosctl history)",
+            placeholder: "N",
+            parse: parseGeneration,
+            optional: true,
+          },
         ],
       },
     },

@@ -5,6 +5,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { maxRequestBytes, type SocketName } from "../../../src/agent/api.ts";
+import { Operations } from "../../../src/agent/running-operation.ts";
 import { createApiServer } from "../../../src/agent/server.ts";
 import { contextIn } from "../../integration/device-fixture.ts";
 import { temporaryDirectory } from "../../support.ts";
@@ -23,7 +24,7 @@ async function serve(name: SocketName): Promise<Served> {
   const context = contextIn(root);
   let active = 0;
   let ended = 0;
-  const server = createApiServer(context, name, (change) => {
+  const server = createApiServer(context, new Operations(() => undefined), name, (change) => {
     active += change;
     if (change < 0) ended++;
   });

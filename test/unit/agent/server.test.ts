@@ -10,6 +10,7 @@ import {
   readErrorDocument,
   type SocketName,
 } from "../../../src/agent/api.ts";
+import { Operations } from "../../../src/agent/running-operation.ts";
 import { createApiServer } from "../../../src/agent/server.ts";
 import { catalogue, type ErrorCode } from "../../../src/errors/catalogue.ts";
 import { MosError } from "../../../src/errors/mos-error.ts";
@@ -20,7 +21,7 @@ async function serve(name: SocketName): Promise<string> {
   const root = await temporaryDirectory();
   const context = contextIn(root);
   const path = join(root, "socket");
-  const server = createApiServer(context, name, () => undefined);
+  const server = createApiServer(context, new Operations(() => undefined), name, () => undefined);
   await new Promise<void>((resolve) => server.listen(path, resolve));
   onTestFinished(() => {
     server.closeAllConnections();

@@ -132,6 +132,10 @@ class Shelf implements Repository {
 
   async *blob(): AsyncGenerator<Uint8Array> {}
 
+  async blobRange(): Promise<never> {
+    throw new MosError("not-found", "no blobs here");
+  }
+
   async smallBlob({ digest }: Descriptor): Promise<Uint8Array> {
     const found = this.artifacts.find(({ layer }) => layer.digest === digest);
     if (found === undefined) throw new MosError("not-found", `there is no ${digest}`);

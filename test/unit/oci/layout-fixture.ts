@@ -36,6 +36,10 @@ export class Source implements Repository {
     return this.pieces(offset);
   }
 
+  async blobRange(): Promise<never> {
+    throw new MosError("not-found", "no parts here");
+  }
+
   async manifest(): Promise<never> {
     throw new MosError("not-found", "no manifests here");
   }

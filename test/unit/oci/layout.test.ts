@@ -121,7 +121,10 @@ describe("manifests of a layout", () => {
     await layout.putManifest(referrer, mediaTypes.manifest);
     await layout.putManifest(manifestBytes("other"), mediaTypes.manifest);
     expect(await layout.referrers(digestOf(subject))).toEqual([
-      { ...manifestDescriptor(referrer), artifactType: "application/x-note" },
+      {
+        ...manifestDescriptor(referrer),
+        ...{ artifactType: "application/x-note", annotations: { note: "referrer" } },
+      },
     ]);
     expect(await layout.hasManifest("ignored")).toBe(false);
   });

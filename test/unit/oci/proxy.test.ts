@@ -73,11 +73,16 @@ describe("the environment", () => {
     "http://proxy/path",
     "http://u:geheim@proxy:99999",
   ])("with %j is refused, and its password not shown", (proxy) => {
-    expect(() => environmentProxies({ HTTPS_PROXY: proxy })).toThrow(
+    expect(() => environmentProxies({ HTTPS_PROXY: proxy })(url)).toThrow(
       expect.objectContaining({
         code: "fetch-settings-invalid",
         message: expect.not.stringContaining("geheim"),
       }),
     );
+  });
+
+  test("may name one that cannot be used, as long as nothing has to go through it", () => {
+    const proxies = environmentProxies({ HTTPS_PROXY: "socks5://proxy:1" });
+    expect(proxies(new URL("https://localhost:5000"))).toBeUndefined();
   });
 });

@@ -1,8 +1,8 @@
 // One layer into the store, by whatever way.
 import { MosError } from "../errors/mos-error.ts";
-import type { Layout } from "../oci/layout.ts";
-import type { Descriptor } from "../oci/model.ts";
-import type { Repository } from "../oci/source.ts";
+import type { Layout } from "./layout.ts";
+import type { Descriptor } from "./model.ts";
+import type { Repository } from "./source.ts";
 
 /**
  * Fetches a layer that the store does not have; what an interrupted attempt left is continued.
@@ -12,7 +12,7 @@ import type { Repository } from "../oci/source.ts";
  */
 export async function fetchLayer(
   store: Layout,
-  images: Repository,
+  images: Pick<Repository, "name" | "blob" | "distrust">,
   layer: Descriptor,
   onBytes: (done: number) => void,
 ): Promise<void> {

@@ -1,0 +1,124 @@
+// The file of a patch: read as written, and refused when its numbers do not fit the layers.
+import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  dictionaryRuns,
+  encodeInstructions,
+  type Instructions,
+  parseInstructions,
+  parsePatchHead,
+  patchHeadBytes,
+} from "../../../src/delta/patch-format.ts";
+import { MosError } from "../../../src/errors/mos-error.ts";
+import { treeBlocks } from "../../../src/layers/verity.ts";
+import { noise } from "../../support.ts";
+
+const block = 4096;
+const refused = expect.objectContaining({ code: "document-invalid" });
+const run = fc.record({
+  blocks: fc.integer({ min: 1, max: 50 }),
+  from: fc.oneof(fc.constant("patch" as const), fc.integer({ min: 0, max: 50 })),
+});
+const instructions = fc.record({
+  oldBlocks: fc.constant(100),
+  dictionaryBlocks: fc.integer({ min: 0, max: 100 }),
+  runs: fc.array(run, { minLength: 1, maxLength: 20 }),
+  veritySuperblock: fc.constant(noise("superblock", block)),
+});
+
+const from = { size: 100 * block };
+function sizeOf({ runs }: Instructions): { readonly size: number } {
+  const blocks = runs.reduce((sum, one) => sum + one.blocks, 0);
+  return { size: (blocks + 1 + treeBlocks(blocks)) * block };
+}
+
+function parse(bytes: Uint8Array, to: { readonly size: number }): Instructions {
+  const length = parsePatchHead(bytes.subarray(0, patchHeadBytes), "patch");
+  return parseInstructions(bytes.subarray(patchHeadBytes, patchHeadBytes + length), from, to, "patch");
+}
+
+const good: Instructions = {
+  oldBlocks: 100,
+  dictionaryBlocks: 3,
+  runs: [
+    { blocks: 10, from: 0 },
+    { blocks: 2, from: "patch" },
+    { blocks: 5, from: 95 },
+  ],
+  veritySuperblock: noise("superblock", block),
+};
+
+describe("instructions", () => {
+  it("are read as they were written", () => {
+    fc.assert(
+      fc.property(instructions, (written) => {
+        expect(parse(encodeInstructions(written), sizeOf(written))).toEqual(written);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  const runAt = (i: number): number => 12 + i * 8;
+  it.each<[string, number, number]>([
+    ["more old blocks than the layer has", 0, 101],
+    ["a larger dictionary than the older layer", 4, 101],
+    ["more runs than there are", 8, 4],
+    ["fewer runs than there are", 8, 2],
+    ["an empty run", runAt(0), 0],
+    ["a longer run than the new layer", runAt(1), 0xffff_ffff],
+    ["a run that leaves the older layer", runAt(2) + 4, 96],
+    ["another number of blocks", runAt(1), 3],
+  ])("with %s are refused", (_, at, value) => {
+    const bytes = encodeInstructions(good);
+    const plain = Buffer.from(zstdDecompressSync(bytes.subarray(patchHeadBytes)));
+    plain.writeUInt32LE(value, at);
+    const altered = zstdCompressSync(plain);
+    expect(() => parseInstructions(altered, from, sizeOf(good), "patch")).toThrow(refused);
+  });
+
+  it("of any bytes are refused or fit, and never fail otherwise", () => {
+    const plain = zstdDecompressSync(encodeInstructions(good).subarray(patchHeadBytes));
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 36, maxLength: 36 }), (bytes) => {
+        const altered = Buffer.from(plain);
+        altered.set(bytes);
+        try {
+          parseInstructions(zstdCompressSync(altered), from, sizeOf(good), "patch");
+        } catch (error) {
+          expect(error).toBeInstanceOf(MosError);
+        }
+      }),
+    );
+  });
+
+  it.each<[string, (head: Buffer) => void]>([
+    ["begins otherwise", (head) => head.write("nopatch")],
+    ["is of another version", (head) => head.writeUInt32LE(2, 8)],
+    ["has instructions beyond the limit", (head) => head.writeUInt32LE(4 * 1024 * 1024 + 1, 12)],
+  ])("of a file that %s are not read", (_, change) => {
+    const head = Buffer.from(encodeInstructions(good).subarray(0, patchHeadBytes));
+    change(head);
+    expect(() => parsePatchHead(head, "patch")).toThrow(refused);
+    expect(() => parsePatchHead(head.subarray(1), "patch")).toThrow(refused);
+  });
+});
+
+describe("the dictionary", () => {
+  it("is the first blocks that nothing is copied from", () => {
+    fc.assert(
+      fc.property(instructions, (written) => {
+        const copied = new Set(
+          written.runs.flatMap(({ blocks, from: at }) =>
+            at === "patch" ? [] : Array.from({ length: blocks }, (_, i) => at + i),
+          ),
+        );
+        const free = Array.from({ length: 100 }, (_, i) => i).filter((i) => !copied.has(i));
+        const chosen = dictionaryRuns(written).flatMap(({ start, end }) =>
+          Array.from({ length: end - start }, (_, i) => start + i),
+        );
+        expect(chosen).toEqual(free.slice(0, written.dictionaryBlocks));
+      }),
+    );
+  });
+});
