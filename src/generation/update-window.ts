@@ -2,7 +2,7 @@
 // a span that is skipped does not happen that day; where they are put back one that is repeated happens twice.
 
 export const weekdays = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] as const;
-export type Weekday = (typeof weekdays)[number];
+type Weekday = (typeof weekdays)[number];
 
 export interface UpdateWindow {
   /** Days on which it begins. */

@@ -1,18 +1,19 @@
 // Patches as mosb publishes them, and as a device that has the older release uses them.
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fetchDocuments, fetchLayers, missingLayers } from "../../src/agent/fetch.ts";
+import { openSource } from "../../src/agent/fetch-source.ts";
 import { fetchCandidates } from "../../src/agent/signed-manifest.ts";
 import { parseInstallManifest } from "../../src/manifest/install-json.ts";
 import { parseManifest } from "../../src/oci/model.ts";
-import { openRepositories } from "../../src/oci/open.ts";
-import { parseReference } from "../../src/oci/reference.ts";
 import type { Published } from "../../src/publish/publish.ts";
 import type { Project } from "../../src/trust/keyset.ts";
 import { noise, temporaryDirectory } from "../support.ts";
 import { make } from "../unit/trust/authority.ts";
 import { fetchLayer, makeVersion, storeWith } from "./delta-fixture.ts";
 import { registryAt } from "./delta-images.ts";
+import { contextIn } from "./device-fixture.ts";
 import {
   layoutDestination,
   packedTarget,
@@ -103,12 +104,12 @@ describe("publishing with an older publication", () => {
 });
 
 test("an update fetches the difference, and says how many bytes that were", async () => {
+  const device = contextIn(await temporaryDirectory());
+  await mkdir(device.places.state, { recursive: true });
   const published = async (name: string) => {
-    const { install, images, reference } = openRepositories(
-      parseReference(`${registry.authority}/machine/${name}:1`),
-    );
-    const { manifest } = await fetchCandidates(install, reference);
-    return { images, manifest: parseInstallManifest(manifest) };
+    const source = await openSource(device, `${registry.authority}/machine/${name}:1`);
+    const { manifest } = await fetchCandidates(source.install, source.reference);
+    return { source, manifest: parseInstallManifest(manifest) };
   };
   await publish("ten", "machine/ten:1");
   await publish("eleven", "machine/eleven:1", [`${registry.authority}/machine/ten:1`]);
@@ -116,9 +117,9 @@ test("an update fetches the difference, and says how many bytes that were", asyn
   const bytes: number[] = [];
   let running: Awaited<ReturnType<typeof published>>["manifest"] | undefined;
   for (const name of ["ten", "eleven"]) {
-    const { images, manifest } = await published(name);
-    const missing = await missingLayers(store, await fetchDocuments(store, images, manifest));
-    bytes.push(await fetchLayers(store, images, missing, running, () => undefined));
+    const { source, manifest } = await published(name);
+    const missing = await missingLayers(store, await fetchDocuments(store, source, manifest));
+    bytes.push(await fetchLayers(device, { store, source, missing, running }, () => undefined));
     running = manifest;
   }
   const [whole = 0, difference = 0] = bytes;
