@@ -46,7 +46,7 @@ export interface Bench {
 const repeatOneIn = 6;
 
 /** After a kill, the power goes at the end of what was done again, and at so many operations before. */
-const cutsAfterKill = 2;
+const cutsAfterKill = 1;
 
 /** One exploration: states that were seen in it are not tried again. */
 class Exploration {
