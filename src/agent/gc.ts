@@ -1,7 +1,6 @@
 // mosctl gc: what nobody needs any more goes. In an order in which a power cut leaves nothing that names what is gone:
 // generations, then the list of images, then blobs. Each step can be repeated; what an interrupted one left is the next
 // one's.
-import { rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { asMosError, type ErrorDocument, systemCode } from "../errors/mos-error.ts";
 import { type GarbagePlan, planGarbage, type Sized } from "../generation/garbage.ts";
@@ -15,6 +14,8 @@ import type { Reference } from "../oci/layout-index.ts";
 import { mediaTypes } from "../oci/model.ts";
 import { volumePath } from "../services/unit-names.ts";
 import { discard, removeTree, syncDirectory } from "../system/atomic-file.ts";
+import { removeDirectory } from "../system/durable.ts";
+import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { mountUnitName } from "../systemd/escape.ts";
 import type { AgentContext } from "./context.ts";
@@ -82,7 +83,7 @@ async function collectVolume(context: AgentContext, label: string): Promise<void
   await context.systemd.stopUnits([mountUnitName(path)]);
   try {
     // Never with what is in it: a mount that did not go stays.
-    await rmdir(path);
+    await removeDirectory(path);
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
   }
@@ -90,9 +91,13 @@ async function collectVolume(context: AgentContext, label: string): Promise<void
 
 async function collect(context: AgentContext, plan: GarbagePlan): Promise<Problems> {
   const problems: Problems = [];
+  await fault("gc.generations");
   for (const { name } of plan.generations) await removeGeneration(context.places, name);
+  await fault("gc.store");
   await collectStore(context, plan);
+  await fault("gc.leftovers");
   for (const { name } of plan.leftovers) await removeTree(name);
+  await fault("gc.idmaps");
   await releaseIdMaps(context.places, plan.groups);
   for (const label of plan.volumes)
     await attempt(problems, `volume ${label}`, () => collectVolume(context, label));

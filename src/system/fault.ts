@@ -40,6 +40,10 @@ export const faultTags = [
   "apply.reload",
   "apply.start",
   "apply.end",
+  "gc.generations",
+  "gc.store",
+  "gc.leftovers",
+  "gc.idmaps",
 ] as const;
 export type FaultTag = (typeof faultTags)[number];
 

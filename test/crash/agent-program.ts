@@ -6,6 +6,9 @@ import { contextIn } from "../integration/device-fixture.ts";
 import { memoryManager } from "../memory-manager.ts";
 import { recover } from "./device.ts";
 
+/** What it does. */
+export type AgentWork = "update" | "rollback" | "boot";
+
 const [root = "", work = "", reference = "", ...failing] = process.argv.slice(2);
 const systemd = memoryManager();
 for (const unit of failing) systemd.failing.add(unit);

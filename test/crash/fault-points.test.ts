@@ -11,6 +11,7 @@ import { asMosError } from "../../src/errors/mos-error.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { serviceUnit } from "../../src/services/unit-names.ts";
 import { type FaultTag, faultTags } from "../../src/system/fault.ts";
+import type { AgentWork } from "./agent-program.ts";
 import { apply, crashBench } from "./bench.ts";
 import { bootAndCheck, type Device, newDevice, recover, switchOn } from "./device.ts";
 import type { Published } from "./releases.ts";
@@ -38,7 +39,7 @@ interface Case {
   readonly device: Device;
   readonly root: string;
   /** What the program is told. */
-  readonly words: readonly string[];
+  readonly words: readonly [AgentWork, ...string[]];
   readonly again: () => Promise<unknown>;
   readonly current: readonly Digest[];
   readonly after: Digest;
@@ -96,7 +97,7 @@ interface Ended {
   readonly stderr: string;
 }
 
-async function agent({ root }: Case, words: readonly string[], env: Record<string, string>): Promise<Ended> {
+async function agent({ root }: Case, words: Case["words"], env: Record<string, string>): Promise<Ended> {
   const program = join(import.meta.dirname, "agent-program.ts");
   const child = spawn(process.execPath, [program, root, ...words], {
     stdio: ["ignore", "ignore", "pipe"],
@@ -125,7 +126,7 @@ describe.each(faultTags)("at %s", (tag) => {
       expect((await agent(one, one.words, env)).signal).toBe("SIGKILL");
     }
     if (work === "boot") switchOn(one.device);
-    const words = work === "boot in a trial" ? ["boot", "", ...failing] : one.words;
+    const words: Case["words"] = work === "boot in a trial" ? ["boot", "", ...failing] : one.words;
     const { signal, stderr } = await agent(one, words, {
       MOS_FAULT: `${tag}:kill`,
       MOS_FAULT_STAMPS: stamps,

@@ -6,7 +6,7 @@ import { type CutPoint, type DataFate, dataFates, type Outcome, outcomeOf, type 
 
 /** Up to so many open changes of names every subset of them is tried; of more, so many by chance as well. */
 const allSubsetsUpTo = 5;
-const subsetsByChance = 24;
+const subsetsByChance = 8;
 
 /** A generator of numbers below 1, the same for the same seed (mulberry32). */
 export function randomFrom(seed: number): () => number {

@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { gc } from "../../src/agent/gc.ts";
 import { rollback } from "../../src/agent/rollback.ts";
 import { asMosError } from "../../src/errors/mos-error.ts";
 import { hexOf } from "../../src/oci/digest.ts";
@@ -33,6 +34,32 @@ describe("a power cut", () => {
       work: (device) => apply(device, two),
       before: one.digest,
       after: two.digest,
+    });
+  });
+
+  test("in a collection of what nobody needs any more", async () => {
+    const one = await bench().publish({ web: ["a"] }, first);
+    const bad = await bench().publish({ web: ["a"], bad: ["c"] }, second);
+    const two = await bench().publish({ web: ["b"] }, second);
+    await bench().survives("gc", {
+      prepare: async (device) => {
+        await apply(device, one);
+        await apply(device, two);
+        // What failed is kept by no pointer, and its blobs and its uid range by nothing.
+        await expect(apply(device, bad)).rejects.toMatchObject({ code: "generation-unhealthy" });
+        mkdirSync(join(device.places.state, "generations/.9.tmp"));
+        writeFileSync(join(device.places.state, `oci/.partial-${"0".repeat(64)}`), "part");
+      },
+      work: async (device) => {
+        const { generations, blobs, leftovers } = await gc(device, { dryRun: false });
+        const again = await gc(device, { dryRun: true });
+        expect([...again.generations, ...again.blobs, ...again.leftovers]).toEqual([]);
+        return [generations, blobs, leftovers];
+      },
+      before: two.digest,
+      after: two.digest,
+      failing: [serviceUnit("bad")],
+      mayForgetIds: ["bad"],
     });
   });
 
