@@ -65,7 +65,9 @@ export async function updateByDelta(
       const already = await settled(registry.sentBytes);
       const start = performance.now();
       const { way } = await fetchByDelta({
-        ...{ store: device, images, olderLayers: [older.descriptor], onBytes: () => undefined },
+        // As a new update has it: lists of referrers are fetched once for each.
+        images: registryAt(registry.authority),
+        ...{ store: device, olderLayers: [older.descriptor], onBytes: () => undefined },
         wanted: { layer: newer.descriptor, service: "root", image: image.descriptor.digest },
       });
       const milliseconds = performance.now() - start;
