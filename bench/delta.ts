@@ -125,7 +125,7 @@ export async function deltaOfAnUpdate(work: string): Promise<Result> {
     const mine = ({ way, sentBytes, milliseconds }: Fetched, note: string): void =>
       row(`${format}: mos, ${way}`, sentBytes, whole, `${seconds(milliseconds)} to fetch and make${note}`);
     mine(blocks, "");
-    mine(patch, `; ${seconds(patchMilliseconds)} to publish`);
+    if (patch !== undefined) mine(patch, `; ${seconds(patchMilliseconds)} to publish`);
     row(`${format}: index of 4 KiB blocks, as RAUC's`, await blockIndex(older.path, newer.path), whole);
     row(`${format}: casync`, await casync(tools, join(at, "casync"), older.path, newer.path), whole);
   }

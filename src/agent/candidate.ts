@@ -4,7 +4,7 @@ import { MosError } from "../errors/mos-error.ts";
 import { pointedGeneration, readGeneration } from "../generation/generations.ts";
 import { maxSignatures, type SignedParts } from "../generation/signed-parts.ts";
 import { readTrustRecords } from "../generation/trust-records.ts";
-import { digestOf } from "../oci/digest.ts";
+import { type Digest, digestOf } from "../oci/digest.ts";
 import { trustedNow } from "../trust/clock.ts";
 import { changesTrust, foldRecord, handOver, type TrustRecord } from "../trust/handover.ts";
 import type { SignaturePair, TrustRoot } from "../trust/manifest-signature.ts";
@@ -23,6 +23,8 @@ import {
 
 /** A manifest that may be applied. */
 export interface Candidate extends AcceptedManifest {
+  /** Digest of the artifact that it came in. */
+  readonly artifact: Digest;
   readonly parts: SignedParts;
   /** The device's root at this moment, before the manifest. */
   readonly current: CurrentRoot;
@@ -44,6 +46,7 @@ export async function judge(
   question: Question,
 ): Promise<Candidate> {
   const { candidates, running } = question;
+  const { artifact } = candidates;
   const now = trustedNow(new Date(), [
     { date: context.buildTime, source: "the time at which mos was built" },
     ...(running === undefined
@@ -72,7 +75,7 @@ export async function judge(
   const isRecorded = current.records.some(({ manifest }) => isSameBytes(manifest, candidates.manifest));
   if (!changesTrust(release) || isRecorded) {
     const parts = { manifest: candidates.manifest, signatures: accepted.pairs.slice(0, maxSignatures) };
-    return { ...accepted, parts, current, record: undefined };
+    return { ...accepted, artifact, parts, current, record: undefined };
   }
   refuseSameEpoch(release, running);
   const { parts, record } = recordOf(
@@ -81,7 +84,7 @@ export async function judge(
     { manifest: candidates.manifest, signatures, change: release },
     time,
   );
-  return { ...accepted, parts, current, record };
+  return { ...accepted, artifact, parts, current, record };
 }
 
 /**

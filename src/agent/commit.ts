@@ -16,7 +16,7 @@ import type { AgentContext } from "./context.ts";
  */
 export async function add(
   context: AgentContext,
-  { parts, current, record }: Candidate,
+  { artifact, parts, current, record }: Candidate,
   bases: readonly SignedParts[],
   reference: string,
 ): Promise<number> {
@@ -29,7 +29,7 @@ export async function add(
   return await addGeneration(
     places,
     { ...parts, bases },
-    { version: 1, reference, acceptedAt, trustRecords },
+    { version: 1, reference, acceptedAt, artifact, trustRecords },
   );
 }
 

@@ -25,6 +25,9 @@ type Busy = (change: 1 | -1) => void;
 /** How long the agent stays after the last request. */
 const idleExitMs = 20_000;
 
+/** How long a stop waits for what cannot be cancelled. */
+const stopTimeoutMs = 15_000;
+
 /** First file descriptor that systemd passes (sd_listen_fds(3)). */
 const listenFdsStart = 3;
 
@@ -40,14 +43,14 @@ export async function main(args: readonly string[]): Promise<void> {
   keepWatchdog();
   const { outcome, timings } = await boot(context);
   report(outcome, timings, started);
-  const busy = await serve(context);
+  const { onTrial } = await serve(context);
   await notify("READY=1", `STATUS=${statusLine(outcome)}`);
-  if ("trial" in outcome && outcome.trial !== undefined) await watch(context, outcome.trial, busy);
+  if ("trial" in outcome && outcome.trial !== undefined) await watch(context, outcome.trial, onTrial);
 }
 
 /** A generation on trial is watched after the boot has gone on; the agent does not leave before it is decided. */
-async function watch(context: AgentContext, trial: Transaction, busy: Busy): Promise<void> {
-  busy(1);
+async function watch(context: AgentContext, trial: Transaction, onTrial: Busy): Promise<void> {
+  onTrial(1);
   try {
     await withLock(lockPath(context.places), `trial of generation ${trial.to}`, () =>
       watchTrial(context, trial),
@@ -57,7 +60,7 @@ async function watch(context: AgentContext, trial: Transaction, busy: Busy): Pro
     const { code, message } = asMosError(error);
     log.error({ code }, message);
   } finally {
-    busy(-1);
+    onTrial(-1);
   }
   await notify("STATUS=trial over");
 }
@@ -119,9 +122,10 @@ function passedSockets(): ReadonlyMap<SocketName, number> {
   return sockets;
 }
 
-async function serve(context: AgentContext): Promise<Busy> {
+async function serve(context: AgentContext): Promise<{ readonly onTrial: Busy }> {
   const passed = passedSockets();
   let active = 0;
+  let isWatching = false;
   let timer: NodeJS.Timeout | undefined;
   const servers: Server[] = [];
   const stop = () => {
@@ -147,10 +151,19 @@ async function serve(context: AgentContext): Promise<Busy> {
     for (const server of servers) server.close();
     // What only fetches is broken off, and goes on from there the next time; what changes the device is let end.
     void operations.cancel().catch(() => undefined);
-    if (active === 0) stop();
-    else setInterval(() => active === 0 && stop(), 100);
+    // Services that go down with the device say nothing about their generation: nobody judges them any more, and the
+    // next start goes on with the trial.
+    if (active === 0 || isWatching || operations.running?.step === "health") return stop();
+    setInterval(() => active === 0 && stop(), 100);
+    // The journal knows what is left to do.
+    setTimeout(stop, stopTimeoutMs);
   });
-  return onActivity;
+  return {
+    onTrial: (change) => {
+      isWatching = change === 1;
+      onActivity(change);
+    },
+  };
 }
 
 async function listen(server: Server, name: SocketName, fd: number | undefined): Promise<void> {

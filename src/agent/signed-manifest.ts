@@ -1,6 +1,7 @@
 // The signed parts of a published manifest, fetched. Anybody can attach referrers to a manifest, so every
 // certificate is later tried with every signature; a bogus one is no way to deny service.
 import { MosError } from "../errors/mos-error.ts";
+import type { SignedParts } from "../generation/signed-parts.ts";
 import { artifactTypes, readInstallArtifact, readReferrer } from "../oci/artifacts.ts";
 import type { Digest } from "../oci/digest.ts";
 import { limits } from "../oci/model.ts";
@@ -19,13 +20,28 @@ export interface SigningCandidates {
   readonly signatures: readonly Uint8Array[];
 }
 
+/** A manifest that the device has, with the signatures that it was accepted by. */
+export interface KnownManifest extends SignedParts {
+  readonly artifact: Digest;
+}
+
 /**
  * Fetches an install manifest and its referrers.
  * @param reference tag or digest
+ * @param known when the reference still names it, nothing more is asked for
  * @throws MosError `artifact-type-wrong`, `certificate-missing`, `signature-missing`, and what fetching throws
  */
-export async function fetchCandidates(repository: Repository, reference: string): Promise<SigningCandidates> {
+export async function fetchCandidates(
+  repository: Repository,
+  reference: string,
+  known?: KnownManifest,
+): Promise<SigningCandidates> {
   const fetched = await repository.manifest(reference);
+  if (known !== undefined && known.artifact === fetched.digest) {
+    const { artifact, manifest, signatures } = known;
+    const certificates = signatures.map((pair) => pair.certificates);
+    return { artifact, manifest, certificates, signatures: signatures.map((pair) => pair.signature) };
+  }
   const layer = readInstallArtifact(fetched, `${repository.name} ${reference}`);
   const manifest = await repository.smallBlob(layer, limits.installManifest);
   const certificates = await fetchReferrers(repository, fetched, "certificate");

@@ -22,7 +22,7 @@ import { checkSpace, fetchDocuments, fetchLayers, missingLayers } from "./fetch.
 import { type FetchSource, openSource } from "./fetch-source.ts";
 import type { LoadedGeneration } from "./load.ts";
 import type { Progress } from "./progress.ts";
-import { fetchCandidates } from "./signed-manifest.ts";
+import { fetchCandidates, type KnownManifest } from "./signed-manifest.ts";
 import { stage } from "./stage.ts";
 import { type UnwellService, unwellServices } from "./status.ts";
 import { runTrial, settle } from "./trial.ts";
@@ -68,6 +68,13 @@ interface Prepared {
   readonly isSame: boolean;
 }
 
+function knownOf(running: LoadedGeneration | undefined): KnownManifest | undefined {
+  const artifact = running?.record.artifact;
+  if (running === undefined || artifact === undefined) return undefined;
+  const { manifest, signatures } = running.generation;
+  return { artifact, manifest, signatures };
+}
+
 /** @throws MosError of every check that needs the manifest alone */
 export async function prepare(
   context: AgentContext,
@@ -78,7 +85,7 @@ export async function prepare(
   const running = await loadRunning(context);
   progress({ kind: "step", step: "fetch manifest" });
   await fault("update.fetch-manifest");
-  const candidates = await fetchCandidates(source.install, source.reference);
+  const candidates = await fetchCandidates(source.install, source.reference, knownOf(running));
   progress({ kind: "step", step: "verify" });
   await fault("update.verify");
   const trust = running?.trust ?? (await loadTrust(context));

@@ -45,11 +45,6 @@ export class ByteReader {
     );
   }
 
-  /** Whatever is left, in pieces of its own memory. */
-  async *rest(): AsyncGenerator<Uint8Array> {
-    for (; await this.more(); this.piece = new Uint8Array()) yield Uint8Array.from(this.piece);
-  }
-
   /** Ends the source. */
   async close(): Promise<void> {
     await this.pieces.return?.();

@@ -1,8 +1,7 @@
 // Applies a patch while it arrives. What it makes is not trusted, only bounded: never more than the new layer's size,
 // never more memory than the limits of patch-format.ts. The store verifies the result as it does any download.
-import { once } from "node:events";
-import { Readable } from "node:stream";
-import { constants, createZstdDecompress } from "node:zlib";
+import { promisify } from "node:util";
+import { constants, type ZstdOptions, zstdDecompress } from "node:zlib";
 import { MosError } from "../errors/mos-error.ts";
 import { blockBytes } from "../layers/superblock.ts";
 import { parseVeritySuperblock } from "../layers/verity.ts";
@@ -12,13 +11,17 @@ import type { Descriptor } from "../oci/model.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { OlderLayer } from "./older-layer.ts";
 import {
-  dictionaryRuns,
   type Instructions,
   parseInstructions,
   parsePatchHead,
   patchHeadBytes,
+  type Section,
+  someBlocks,
+  uncopiedBlocks,
   windowLog,
 } from "./patch-format.ts";
+
+const unpack = promisify<Uint8Array, ZstdOptions, Buffer>(zstdDecompress);
 
 interface PatchInput {
   /** The patch as it arrives, in pieces. */
@@ -58,69 +61,93 @@ async function* apply(
     salt,
   );
   await using old = await OlderLayer.open(fromPath);
-  const literals = unpack(stored.rest(), await readDictionary(old, instructions), about);
+  const own = new OwnBlocks(stored, old, instructions, about);
   const buffer = Buffer.allocUnsafeSlow(pieceBytes);
-  try {
-    for (const run of runs) {
-      const bytes = run.blocks * blockBytes;
-      for (let done = 0; done < bytes; ) {
-        const piece = buffer.subarray(0, Math.min(buffer.length, bytes - done));
-        if (run.from === "patch") await literals.reader.fill(piece);
-        else await old.read(piece, run.from * blockBytes + done);
-        leaves.add(piece);
-        yield piece;
-        done += piece.length;
-      }
+  for (const run of runs) {
+    const bytes = run.blocks * blockBytes;
+    for (let done = 0; done < bytes; ) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, bytes - done));
+      if (run.from === "patch") await own.read(piece);
+      else await old.read(piece, run.from * blockBytes + done);
+      leaves.add(piece);
+      yield piece;
+      done += piece.length;
     }
-    await literals.reader.end();
-  } finally {
-    await literals.close();
   }
+  await stored.end();
   yield veritySuperblock;
   yield treeOf(leaves.digests, salt);
 }
 
-async function readDictionary(old: OlderLayer, instructions: Instructions): Promise<Buffer> {
-  const runs = dictionaryRuns(instructions);
-  const dictionary = Buffer.alloc(runs.reduce((sum, { start, end }) => sum + end - start, 0) * blockBytes);
-  let at = 0;
-  for (const { start, end } of runs) {
-    const part = dictionary.subarray(at, at + (end - start) * blockBytes);
-    await old.read(part, start * blockBytes);
-    at += part.length;
-  }
-  return dictionary;
-}
+/** The patch's own blocks, unpacked one section after another. */
+class OwnBlocks {
+  private readonly stored: ByteReader;
+  private readonly old: OlderLayer;
+  private readonly sections: Iterator<Section>;
+  private readonly uncopied: ReturnType<typeof uncopiedBlocks>;
+  private readonly about: string;
+  private section: Buffer = Buffer.alloc(0);
 
-/** zstd in a stream: it unpacks no more than is taken. */
-function unpack(frame: AsyncIterable<Uint8Array>, dictionary: Buffer, about: string) {
-  const packed = Readable.from(frame, { objectMode: false });
-  const plain = createZstdDecompress({
-    params: { [constants.ZSTD_d_windowLogMax]: windowLog },
-    ...(dictionary.length === 0 ? {} : { dictionary }),
-  });
-  // What goes wrong with the source is what the reader is told. What goes wrong while nobody reads, or after the
-  // reader has left, must not end the process: without a listener it would.
-  packed.on("error", (error) => plain.destroy(error));
-  plain.on("error", () => undefined);
-  packed.pipe(plain);
-  const pieces = async function* (): AsyncGenerator<Uint8Array> {
-    try {
-      for await (const piece of plain) if (piece instanceof Uint8Array) yield piece;
-    } catch (error) {
-      if (error instanceof MosError) throw error;
-      throw new MosError("document-invalid", `cannot unpack the patch ${about}: ${String(error)}`, {
-        about,
-        cause: error,
-      });
+  constructor(stored: ByteReader, old: OlderLayer, instructions: Instructions, about: string) {
+    this.stored = stored;
+    this.old = old;
+    this.sections = instructions.sections[Symbol.iterator]();
+    this.uncopied = uncopiedBlocks(instructions);
+    this.about = about;
+  }
+
+  /** Fills a buffer with the next bytes. */
+  async read(bytes: Buffer): Promise<void> {
+    for (let at = 0; at < bytes.length; ) {
+      if (this.section.length === 0) await this.next();
+      const part = this.section.subarray(0, bytes.length - at);
+      bytes.set(part, at);
+      at += part.length;
+      this.section = this.section.subarray(part.length);
     }
-  };
-  const close = async (): Promise<void> => {
-    plain.destroy();
-    packed.destroy();
-    if (!packed.closed) await once(packed, "close").catch(() => undefined);
-  };
-  return { reader: new ByteReader(pieces(), about), close };
+  }
+
+  private async next(): Promise<void> {
+    const next = this.sections.next();
+    if (next.done === true) throw new MosError("internal", "a patch has fewer sections than were counted");
+    const { blocks, dictionaryStart, dictionaryBlocks, packedBytes } = next.value;
+    const dictionary = await this.readOld(someBlocks(this.uncopied, dictionaryStart, dictionaryBlocks));
+    const bytes = blocks * blockBytes;
+    let plain: Buffer;
+    const packed = await this.stored.take(packedBytes);
+    try {
+      plain = await unpack(packed, {
+        params: { [constants.ZSTD_d_windowLogMax]: windowLog },
+        maxOutputLength: bytes,
+        ...(dictionary.length === 0 ? {} : { dictionary }),
+      });
+    } catch (error) {
+      throw this.invalid(`it cannot be unpacked (${String(error)})`);
+    }
+    if (plain.length !== bytes) throw this.invalid("it unpacks to less than it says");
+    this.section = plain;
+  }
+
+  private async readOld(
+    ranges: readonly { readonly start: number; readonly end: number }[],
+  ): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafeSlow(
+      ranges.reduce((sum, { start, end }) => sum + end - start, 0) * blockBytes,
+    );
+    let at = 0;
+    for (const { start, end } of ranges) {
+      const part = bytes.subarray(at, at + (end - start) * blockBytes);
+      await this.old.read(part, start * blockBytes);
+      at += part.length;
+    }
+    return bytes;
+  }
+
+  private invalid(what: string): MosError {
+    return new MosError("document-invalid", `cannot use the patch ${this.about}: ${what}`, {
+      about: this.about,
+    });
+  }
 }
 
 /** The digests of data blocks as they pass. */

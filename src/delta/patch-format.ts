@@ -16,10 +16,10 @@ export const patchHeadBytes = 16;
 const maxStoredInstructions = 4 * 1024 * 1024;
 const maxInstructions = 16 * 1024 * 1024;
 
-/**
- * Blocks of the dictionary: 64 MiB. A device holds it twice (its own copy and zstd's), and zstd's window besides.
- */
+/** Blocks of one section's dictionary, 64 MiB, which a device holds twice (its own copy and zstd's) … */
 export const maxDictionaryBlocks = 16 * 1024;
+/** … and that one section makes, 32 MiB. */
+export const maxSectionBlocks = 8 * 1024;
 /** zstd's window, 64 MiB, so that no frame makes a device take more. */
 export const windowLog = 26;
 
@@ -32,13 +32,23 @@ export interface Run {
   readonly from: number | "patch";
 }
 
+/** Some of the patch's own blocks: one zstd frame, with a dictionary from the older layer. */
+export interface Section {
+  readonly blocks: number;
+  /** The dictionary: so many of the older blocks that no run copies, from the `dictionaryStart`th on. */
+  readonly dictionaryStart: number;
+  readonly dictionaryBlocks: number;
+  /** Bytes of the frame. */
+  readonly packedBytes: number;
+}
+
 export interface Instructions {
   /** Blocks of the older layer that take part: its first ones. */
   readonly oldBlocks: number;
-  /** The dictionary: so many of these that no run names, from the first on. */
-  readonly dictionaryBlocks: number;
   /** All data blocks of the new layer, in order. */
   readonly runs: readonly Run[];
+  /** The patch's own blocks, in order. */
+  readonly sections: readonly Section[];
   /** The block before the tree, whole. */
   readonly veritySuperblock: Uint8Array;
 }
@@ -47,18 +57,19 @@ function invalid(what: string, about: string): MosError {
   return new MosError("document-invalid", `cannot use the patch ${about}: ${what}`, { about });
 }
 
-/** The head of a patch and its instructions; the compressed blocks follow. */
+const sectionFields = ["blocks", "dictionaryStart", "dictionaryBlocks", "packedBytes"] as const;
+
+/** The head of a patch and its instructions; the frames of the sections follow. */
 export function encodeInstructions(instructions: Instructions): Uint8Array {
-  const { oldBlocks, dictionaryBlocks, runs, veritySuperblock } = instructions;
-  const plain = Buffer.alloc(12 + runs.length * 8 + blockBytes);
-  plain.writeUInt32LE(oldBlocks, 0);
-  plain.writeUInt32LE(dictionaryBlocks, 4);
-  plain.writeUInt32LE(runs.length, 8);
-  for (const [i, { blocks, from }] of runs.entries()) {
-    plain.writeUInt32LE(blocks, 12 + i * 8);
-    plain.writeUInt32LE(from === "patch" ? literal : from, 16 + i * 8);
-  }
-  plain.set(veritySuperblock, plain.length - blockBytes);
+  const { oldBlocks, runs, sections, veritySuperblock } = instructions;
+  const numbers = [
+    ...[oldBlocks, runs.length, sections.length],
+    ...runs.flatMap(({ blocks, from }) => [blocks, from === "patch" ? literal : from]),
+    ...sections.flatMap((section) => sectionFields.map((field) => section[field])),
+  ];
+  const plain = Buffer.alloc(numbers.length * 4 + blockBytes);
+  for (const [i, number] of numbers.entries()) plain.writeUInt32LE(number, i * 4);
+  plain.set(veritySuperblock, numbers.length * 4);
   const stored = zstdCompressSync(plain, { params: { [constants.ZSTD_c_compressionLevel]: 19 } });
   const head = Buffer.alloc(patchHeadBytes);
   head.write(magic, 0, "latin1");
@@ -95,51 +106,92 @@ export function parseInstructions(
   } catch (error) {
     throw invalid(`its instructions cannot be unpacked (${String(error)})`, about);
   }
-  if (plain.length < 12 + blockBytes) throw invalid("its instructions are cut off", about);
-  const [oldBlocks, dictionaryBlocks, count] = [0, 4, 8].map((at) => plain.readUInt32LE(at)) as [
-    number,
-    number,
-    number,
-  ];
-  if (plain.length !== 12 + count * 8 + blockBytes)
-    throw invalid("its instructions have another length", about);
-  if (oldBlocks * blockBytes > from.size) throw invalid("it wants more than the older layer has", about);
-  const runs: Run[] = [];
+  const fits = (isTrue: boolean, what: string): void => {
+    if (!isTrue) throw invalid(what, about);
+  };
+  fits(plain.length >= 12 + blockBytes, "its instructions are cut off");
+  const reader = new NumberReader(plain);
+  const [oldBlocks, runCount, sectionCount] = [reader.next(), reader.next(), reader.next()];
+  const length = 12 + runCount * 8 + sectionCount * 16 + blockBytes;
+  fits(plain.length === length, "its instructions have another length");
+  fits(oldBlocks * blockBytes <= from.size, "it wants more than the older layer has");
   let blocks = 0;
-  for (let at = 12; at < 12 + count * 8; at += 8) {
-    const [length, place] = [plain.readUInt32LE(at), plain.readUInt32LE(at + 4)];
-    if (length === 0) throw invalid("a run in it is empty", about);
-    if (place !== literal && place + length > oldBlocks)
-      throw invalid("a run in it leaves the older layer", about);
-    runs.push({ blocks: length, from: place === literal ? "patch" : place });
-    blocks += length;
-    if (blocks * blockBytes > to.size) throw invalid("it makes more than the new layer has", about);
-  }
-  if (blocks === 0 || (blocks + 1 + treeBlocks(blocks)) * blockBytes !== to.size) {
-    throw invalid("it makes a layer of another size", about);
-  }
-  if (dictionaryBlocks > Math.min(maxDictionaryBlocks, oldBlocks)) {
-    throw invalid(`its dictionary has ${dictionaryBlocks} blocks`, about);
-  }
-  return { oldBlocks, dictionaryBlocks, runs, veritySuperblock: plain.subarray(plain.length - blockBytes) };
+  let ownBlocks = 0;
+  const runs = Array.from({ length: runCount }, (): Run => {
+    const [count, place] = [reader.next(), reader.next()];
+    fits(count > 0, "a run in it is empty");
+    fits(place === literal || place + count <= oldBlocks, "a run in it leaves the older layer");
+    blocks += count;
+    if (place === literal) ownBlocks += count;
+    return { blocks: count, from: place === literal ? "patch" : place };
+  });
+  fits(
+    blocks > 0 && blocks * blockBytes < to.size && (blocks + 1 + treeBlocks(blocks)) * blockBytes === to.size,
+    "it makes a layer of another size",
+  );
+  const sections = Array.from({ length: sectionCount }, (): Section => {
+    const [count, dictionaryStart, dictionaryBlocks, packedBytes] = [
+      ...[reader.next(), reader.next()],
+      ...[reader.next(), reader.next()],
+    ] as [number, number, number, number];
+    fits(count > 0 && count <= maxSectionBlocks, `a section in it has ${count} blocks`);
+    fits(dictionaryBlocks <= maxDictionaryBlocks, `a dictionary in it has ${dictionaryBlocks} blocks`);
+    fits(dictionaryStart + dictionaryBlocks <= oldBlocks, "a dictionary in it leaves the older layer");
+    // What zstd makes of blocks that do not compress.
+    fits(packedBytes <= (count + 1) * blockBytes + count * 16, "a section in it is larger than its blocks");
+    ownBlocks -= count;
+    return { blocks: count, dictionaryStart, dictionaryBlocks, packedBytes };
+  });
+  fits(ownBlocks === 0, "its sections make another number of blocks than its runs take");
+  return { oldBlocks, runs, sections, veritySuperblock: plain.subarray(plain.length - blockBytes) };
 }
 
-/** The blocks of the older layer that make the dictionary, as runs: the first that nothing is copied from. */
-export function dictionaryRuns({
-  oldBlocks,
-  dictionaryBlocks,
-  runs,
-}: Omit<Instructions, "veritySuperblock">) {
+/** Reads 32-bit numbers one after another. */
+class NumberReader {
+  private readonly bytes: Buffer;
+  private at = 0;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  next(): number {
+    this.at += 4;
+    return this.bytes.readUInt32LE(this.at - 4);
+  }
+}
+
+/** Blocks of the older layer: `start` to `end`, not included. */
+interface OldRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The blocks of the older layer that no run copies, in order: what dictionaries are made of. */
+export function uncopiedBlocks({ oldBlocks, runs }: Pick<Instructions, "oldBlocks" | "runs">): OldRange[] {
   const isCopied = new Uint8Array(oldBlocks);
   for (const { blocks, from } of runs) if (from !== "patch") isCopied.fill(1, from, from + blocks);
-  const found: { readonly start: number; readonly end: number }[] = [];
-  let left = dictionaryBlocks;
-  for (let block = 0; block < oldBlocks && left > 0; block++) {
+  const found: OldRange[] = [];
+  for (let block = 0; block < oldBlocks; block++) {
     if (isCopied[block] === 1) continue;
     const start = block;
-    while (block + 1 < oldBlocks && isCopied[block + 1] !== 1 && block + 1 - start < left) block++;
+    while (block + 1 < oldBlocks && isCopied[block + 1] !== 1) block++;
     found.push({ start, end: block + 1 });
-    left -= block + 1 - start;
   }
   return found;
+}
+
+/** So many of these blocks, without the first `skip`. Fewer when there are not so many. */
+export function someBlocks(ranges: readonly OldRange[], skip: number, count: number): OldRange[] {
+  const chosen: OldRange[] = [];
+  let toSkip = skip;
+  let left = count;
+  for (const { start, end } of ranges) {
+    const first = Math.min(end, start + toSkip);
+    toSkip -= first - start;
+    const last = Math.min(end, first + left);
+    left -= last - first;
+    if (first < last) chosen.push({ start: first, end: last });
+  }
+  return chosen;
 }

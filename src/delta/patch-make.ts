@@ -12,10 +12,13 @@ import type { Layout } from "../oci/layout.ts";
 import type { Descriptor } from "../oci/model.ts";
 import { searchLocalLayers } from "./local-blocks.ts";
 import {
-  dictionaryRuns,
   encodeInstructions,
   maxDictionaryBlocks,
+  maxSectionBlocks,
   type Run,
+  type Section,
+  someBlocks,
+  uncopiedBlocks,
   windowLog,
 } from "./patch-format.ts";
 import { bytesOf, missingRanges, piecesOf } from "./plan.ts";
@@ -23,9 +26,6 @@ import { WantedBlocks } from "./wanted-blocks.ts";
 
 /** A patch that is not smaller than this part of its layer is not worth publishing. */
 const maxPart = 0.5;
-
-/** Blocks of the new layer that are packed in memory: 1 GiB. */
-const maxLiteralBytes = 1024 * 1024 * 1024;
 
 /**
  * Makes the patch from one layer in a store to another.
@@ -52,27 +52,51 @@ export async function makePatch(
   }
   const wanted = new WantedBlocks(leaves);
   // Only its filesystem: its own tree would be noise in the dictionary.
-  const oldEnd = await filesystemEnd(store.blobPath(from.digest), from);
+  const oldPath = store.blobPath(from.digest);
+  const oldEnd = await filesystemEnd(oldPath, from);
   await searchLocalLayers(store, [{ ...from, size: oldEnd }], wanted, salt);
   const missing = missingRanges(wanted);
-  if (bytesOf(missing) > maxLiteralBytes) return undefined;
   const runs = piecesOf(wanted, missing).map(
     (piece): Run => ({
       blocks: piece.end - piece.start,
       from: piece.kind === "local" ? piece.from : "patch",
     }),
   );
-  const oldBlocks = oldEnd / blockBytes;
-  const choice = { oldBlocks, dictionaryBlocks: Math.min(maxDictionaryBlocks, oldBlocks), runs };
-  const dictionary = await readBlocks(store.blobPath(from.digest), dictionaryRuns(choice));
-  const literals = await readBlocks(path, missing);
-  const instructions = encodeInstructions({
-    ...choice,
-    dictionaryBlocks: dictionary.length / blockBytes,
-    veritySuperblock: tail.subarray(0, blockBytes),
-  });
-  const patch = Buffer.concat([instructions, await pack(literals, dictionary)]);
+  const choice = { oldBlocks: oldEnd / blockBytes, runs };
+  const uncopied = uncopiedBlocks(choice);
+  const sections: Section[] = [];
+  const frames: Buffer[] = [];
+  for (const section of sectionsOf(bytesOf(missing) / blockBytes, bytesOf(uncopied) / blockBytes)) {
+    const { dictionaryStart, dictionaryBlocks } = section;
+    const frame = await pack(
+      await readBlocks(path, someBlocks(missing, section.start, section.blocks)),
+      await readBlocks(oldPath, someBlocks(uncopied, dictionaryStart, dictionaryBlocks)),
+    );
+    frames.push(frame);
+    sections.push({ blocks: section.blocks, dictionaryStart, dictionaryBlocks, packedBytes: frame.length });
+  }
+  const veritySuperblock = tail.subarray(0, blockBytes);
+  const instructions = encodeInstructions({ ...choice, sections, veritySuperblock });
+  const patch = Buffer.concat([instructions, ...frames]);
   return patch.length > maxPart * to.size ? undefined : patch;
+}
+
+/**
+ * Cuts the patch's own blocks into sections, each with the older blocks about the same place as its dictionary: where
+ * all blocks differ, as in squashfs, files keep their order all the same.
+ */
+function sectionsOf(blocks: number, oldBlocks: number) {
+  const count = Math.ceil(blocks / maxSectionBlocks);
+  return Array.from({ length: count }, (_, i) => {
+    const [start, end] = [Math.floor((i * blocks) / count), Math.floor(((i + 1) * blocks) / count)];
+    const dictionaryBlocks = Math.min(oldBlocks, maxDictionaryBlocks);
+    const middle = ((start + end) / 2 / blocks) * oldBlocks;
+    const dictionaryStart = Math.max(
+      0,
+      Math.min(oldBlocks - dictionaryBlocks, Math.floor(middle - dictionaryBlocks / 2)),
+    );
+    return { start, blocks: end - start, dictionaryStart, dictionaryBlocks };
+  });
 }
 
 /** Where the filesystem of a layer ends: whole blocks. */

@@ -36,7 +36,7 @@ interface Account {
 export type Accounts = ReadonlyMap<string, Account>;
 
 /** Restarts after which a service is not given more time: its program ends as soon as it is started. */
-const maxRestarts = 4;
+const maxRestarts = 3;
 
 export type Verdict =
   | { readonly kind: "wait"; readonly pending: readonly string[] }

@@ -4,6 +4,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
 import type { Places } from "../services/unit-names.ts";
 import { addDirectory, readSymlink, removeWhole, replaceSymlink } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
@@ -22,6 +23,8 @@ const recordSchema = z.strictObject({
   reference: z.string().max(4096),
   /** When it was accepted, by the clock of the device (RFC 3339). */
   acceptedAt: z.iso.datetime(),
+  /** Digest of the artifact that the manifest came in; absent in generations of before it was kept. */
+  artifact: z.custom<Digest>(isDigest).optional(),
   /** How many releases that change trust were accepted up to this one (trust-records.ts). */
   trustRecords: z.int().min(0).default(0),
 });

@@ -19,8 +19,12 @@ export function report(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-export async function apply(device: Device, { reference }: Published): Promise<unknown> {
-  return await update(device, reference, { allowOlder: true, retry: false }, () => undefined);
+export async function apply(
+  device: Device,
+  { reference }: Published,
+  { retry }: { readonly retry: boolean } = { retry: false },
+): Promise<unknown> {
+  return await update(device, reference, { allowOlder: true, retry }, () => undefined);
 }
 
 export class CrashBench {

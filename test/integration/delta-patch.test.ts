@@ -72,11 +72,12 @@ describe("patches", () => {
   /** A patch of literal blocks only, of which the frame unpacks to what is given. */
   function patchOf(frame: Uint8Array, blocks: number): Buffer {
     const runs = [{ blocks, from: "patch" as const }];
+    const sections = [{ blocks, dictionaryStart: 0, dictionaryBlocks: 0, packedBytes: frame.length }];
     const veritySuperblock = new Uint8Array(4096);
     veritySuperblock.set(Buffer.from("verity\0\0\x01\0\0\0\x01\0\0\0", "latin1"));
     veritySuperblock.set(Buffer.from("sha256"), 32);
     veritySuperblock.set([0, 16, 0, 0, 0, 16, 0, 0, 1], 64);
-    const instructions = encodeInstructions({ oldBlocks: 0, dictionaryBlocks: 0, runs, veritySuperblock });
+    const instructions = encodeInstructions({ oldBlocks: 0, runs, sections, veritySuperblock });
     return Buffer.concat([instructions, frame]);
   }
 

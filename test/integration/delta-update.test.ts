@@ -12,6 +12,7 @@ test.runIf(isRoot)(
     const { before, after, packages } = await updatedRoots();
     if (packages === 0) skip("after a point release there are no security updates for some days");
     const { newer, blocks, patch } = await updateByDelta(before, after, "erofs", await temporaryDirectory());
+    if (patch === undefined) throw new Error("no patch was made");
     expect([blocks.way, patch.way]).toEqual(["blocks", "patch"]);
     const part = ({ sentBytes }: typeof blocks): number => sentBytes / newer.descriptor.size;
     // How much is updated today is Debian's to say; what is measured is in docs/benchmarks.md.

@@ -25,7 +25,8 @@ export interface UpdateByDelta {
   readonly older: PackedLayer;
   readonly newer: PackedLayer;
   readonly blocks: Fetched;
-  readonly patch: Fetched;
+  /** Undefined when a patch would not be worth it. */
+  readonly patch: Fetched | undefined;
   /** What making the patch took at the publisher. */
   readonly patchMilliseconds: number;
 }
@@ -81,7 +82,7 @@ export async function updateByDelta(
     const start = performance.now();
     const patch = await makePatch(store, older.descriptor, newer.descriptor);
     const patchMilliseconds = performance.now() - start;
-    if (patch === undefined) throw new Error("no patch was made");
+    if (patch === undefined) return { older, newer, blocks, patch, patchMilliseconds };
     await pushPatch(images, patch, [older.descriptor, newer.descriptor, image.descriptor]);
     return { older, newer, blocks, patch: await fetch("patch"), patchMilliseconds };
   } finally {

@@ -3,12 +3,13 @@ import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
-  dictionaryRuns,
   encodeInstructions,
   type Instructions,
   parseInstructions,
   parsePatchHead,
   patchHeadBytes,
+  someBlocks,
+  uncopiedBlocks,
 } from "../../../src/delta/patch-format.ts";
 import { MosError } from "../../../src/errors/mos-error.ts";
 import { treeBlocks } from "../../../src/layers/verity.ts";
@@ -20,12 +21,17 @@ const run = fc.record({
   blocks: fc.integer({ min: 1, max: 50 }),
   from: fc.oneof(fc.constant("patch" as const), fc.integer({ min: 0, max: 50 })),
 });
-const instructions = fc.record({
-  oldBlocks: fc.constant(100),
-  dictionaryBlocks: fc.integer({ min: 0, max: 100 }),
-  runs: fc.array(run, { minLength: 1, maxLength: 20 }),
-  veritySuperblock: fc.constant(noise("superblock", block)),
-});
+/** Runs, and one section for each that takes the patch's own blocks. */
+const instructions = fc.array(run, { minLength: 1, maxLength: 20 }).map(
+  (runs): Instructions => ({
+    oldBlocks: 100,
+    runs,
+    sections: runs.flatMap(({ blocks, from: at }, i) =>
+      at === "patch" ? [{ blocks, dictionaryStart: i, dictionaryBlocks: 60, packedBytes: blocks }] : [],
+    ),
+    veritySuperblock: noise("superblock", block),
+  }),
+);
 
 const from = { size: 100 * block };
 function sizeOf({ runs }: Instructions): { readonly size: number } {
@@ -40,12 +46,12 @@ function parse(bytes: Uint8Array, to: { readonly size: number }): Instructions {
 
 const good: Instructions = {
   oldBlocks: 100,
-  dictionaryBlocks: 3,
   runs: [
     { blocks: 10, from: 0 },
     { blocks: 2, from: "patch" },
     { blocks: 5, from: 95 },
   ],
+  sections: [{ blocks: 2, dictionaryStart: 20, dictionaryBlocks: 30, packedBytes: 1000 }],
   veritySuperblock: noise("superblock", block),
 };
 
@@ -59,12 +65,19 @@ describe("instructions", () => {
     );
   });
 
+  const sectionAt = 12 + 3 * 8;
   const runAt = (i: number): number => 12 + i * 8;
   it.each<[string, number, number]>([
     ["more old blocks than the layer has", 0, 101],
-    ["a larger dictionary than the older layer", 4, 101],
-    ["more runs than there are", 8, 4],
-    ["fewer runs than there are", 8, 2],
+    ["more runs than there are", 4, 4],
+    ["fewer runs than there are", 4, 2],
+    ["more sections than there are", 8, 0xffff_ffff],
+    ["a section of nothing", sectionAt, 0],
+    ["a section of more than the patch's blocks", sectionAt, 3],
+    ["a section beyond the limit of memory", sectionAt, 8193],
+    ["a dictionary that leaves the older layer", sectionAt + 4, 71],
+    ["a dictionary beyond the limit of memory", sectionAt + 8, 16_385],
+    ["a section that is larger packed than not", sectionAt + 12, 20_000],
     ["an empty run", runAt(0), 0],
     ["a longer run than the new layer", runAt(1), 0xffff_ffff],
     ["a run that leaves the older layer", runAt(2) + 4, 96],
@@ -80,7 +93,7 @@ describe("instructions", () => {
   it("of any bytes are refused or fit, and never fail otherwise", () => {
     const plain = zstdDecompressSync(encodeInstructions(good).subarray(patchHeadBytes));
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 36, maxLength: 36 }), (bytes) => {
+      fc.property(fc.uint8Array({ minLength: 52, maxLength: 52 }), (bytes) => {
         const altered = Buffer.from(plain);
         altered.set(bytes);
         try {
@@ -104,20 +117,20 @@ describe("instructions", () => {
   });
 });
 
-describe("the dictionary", () => {
-  it("is the first blocks that nothing is copied from", () => {
+describe("a dictionary", () => {
+  it("is of blocks that nothing is copied from, as many as it is told, from where it is told", () => {
     fc.assert(
-      fc.property(instructions, (written) => {
+      fc.property(instructions, fc.nat({ max: 120 }), fc.nat({ max: 120 }), (written, skip, count) => {
         const copied = new Set(
           written.runs.flatMap(({ blocks, from: at }) =>
             at === "patch" ? [] : Array.from({ length: blocks }, (_, i) => at + i),
           ),
         );
         const free = Array.from({ length: 100 }, (_, i) => i).filter((i) => !copied.has(i));
-        const chosen = dictionaryRuns(written).flatMap(({ start, end }) =>
+        const chosen = someBlocks(uncopiedBlocks(written), skip, count).flatMap(({ start, end }) =>
           Array.from({ length: end - start }, (_, i) => start + i),
         );
-        expect(chosen).toEqual(free.slice(0, written.dictionaryBlocks));
+        expect(chosen).toEqual(free.slice(skip, skip + count));
       }),
     );
   });

@@ -67,7 +67,7 @@ describe("a generation is not healthy", () => {
       "not well within 60 s: it is still starting",
     ],
     ["that is not there", undefined, () => ({ state: "down" }), "not well within 60 s: it is not running"],
-    ["that is restarted again and again", undefined, (s) => ({ restarts: s }), "it was restarted 4 times"],
+    ["that is restarted again and again", undefined, (s) => ({ restarts: s }), "it was restarted 3 times"],
     [
       "that goes down before it has settled",
       undefined,
