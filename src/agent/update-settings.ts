@@ -3,6 +3,7 @@
 import * as z from "zod";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { lengthOf, weekdays } from "../generation/update-window.ts";
+import { formatProblem, problemsOf } from "../manifest/install-json.ts";
 import { parseReference } from "../oci/reference.ts";
 import { parseJson } from "../system/json.ts";
 import { readTrusted } from "../trust/trusted-file.ts";
@@ -105,8 +106,6 @@ function parseSettings(bytes: Uint8Array, path: string): UpdateSettings {
   }
   const result = updateSettingsSchema.safeParse(document);
   if (result.success) return result.data;
-  const problems = result.error.issues.map(
-    ({ path: at, message }) => `${at.join(".") || "document"}: ${message}`,
-  );
+  const problems = problemsOf(result.error).map(formatProblem);
   throw invalid(path, problems[0] ?? "it does not fit", { problems });
 }

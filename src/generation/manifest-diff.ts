@@ -1,6 +1,6 @@
 // What is different between two manifests, in the words of the manifest: pure. `mosctl diff` and
 // `mosctl update --dry-run` show the same comparison.
-import type { InstallManifest, Target, Volume } from "../manifest/schema.ts";
+import type { InstallManifest, Release, Target, Volume } from "../manifest/schema.ts";
 import type { Secret } from "../manifest/secret-schema.ts";
 import { digestOf } from "../oci/digest.ts";
 
@@ -74,6 +74,11 @@ function volumeFields({ persistent, nsgroup, size }: Volume): Fields {
   };
 }
 
+function rolloutText({ percent, from, over }: NonNullable<Release["rollout"]>): string {
+  const growth = over === undefined ? "" : ` growing to 100 % within ${over} h`;
+  return `${percent} %${from === undefined ? "" : ` from ${from}${growth}`}`;
+}
+
 function releaseFields({ product, release, health }: InstallManifest): Fields {
   return {
     product,
@@ -81,7 +86,7 @@ function releaseFields({ product, release, health }: InstallManifest): Fields {
     serial: release === undefined ? undefined : String(release.serial),
     epoch: release === undefined ? undefined : String(release.epoch),
     expires: release?.expires,
-    rollout: release?.rollout && JSON.stringify(release.rollout),
+    rollout: release?.rollout && rolloutText(release.rollout),
     anchors: listText((release?.anchors ?? []).map((der) => mark(Buffer.from(der, "base64")))),
     revoked: listText((release?.revoked ?? []).map((fingerprint) => fingerprint.slice(0, 12))),
   };

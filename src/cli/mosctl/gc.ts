@@ -29,6 +29,10 @@ function sumText(items: readonly { readonly bytes: number }[]): string {
   return formatBytes(items.reduce((sum, { bytes }) => sum + bytes, 0));
 }
 
+function count({ length }: readonly unknown[], what: string): string {
+  return `${length} ${what}${length === 1 ? "" : "s"}`;
+}
+
 function rows(result: GcResult): Cell[][] {
   const { blobs, leftovers } = result;
   return [
@@ -39,10 +43,10 @@ function rows(result: GcResult): Cell[][] {
     ]),
     ...(blobs.length === 0
       ? []
-      : [[`${blobs.length} blobs of images`, sumText(blobs), "no kept generation needs them"]]),
+      : [[`${count(blobs, "blob")} of images`, sumText(blobs), "no kept generation needs them"]]),
     ...(leftovers.length === 0
       ? []
-      : [[`${leftovers.length} leftovers`, sumText(leftovers), "of work that was interrupted"]]),
+      : [[count(leftovers, "leftover"), sumText(leftovers), "of work that was interrupted"]]),
     ...result.volumes.map((label) => [`volume ${label} in memory`, "", "no service uses it"]),
     ...result.networks.map((name) => [`network ${name}`, "", "no service uses it"]),
     ...result.groups.map((group) => [`uid range of ${group}`, "", "no service and no volume has it"]),

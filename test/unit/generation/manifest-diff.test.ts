@@ -100,6 +100,21 @@ describe("the comparison of two manifests", () => {
     ]);
   });
 
+  it("tells how a release reaches devices", () => {
+    const rollout = { percent: 5, from: "2027-03-01T08:00:00Z", over: 72 };
+    const [old, next] = [{ percent: 5 }, rollout].map((one) =>
+      sampleManifest({ release: { serial: 1, epoch: 0, rollout: one } }),
+    );
+    if (old === undefined || next === undefined) throw new Error("there are two");
+    expect(compareManifests(old, next).release).toEqual([
+      {
+        field: "rollout",
+        before: "5 %",
+        after: "5 % from 2027-03-01T08:00:00Z growing to 100 % within 72 h",
+      },
+    ]);
+  });
+
   const targets = fc
     .uniqueArray(fc.constantFrom("a", "b", "c", "d"))
     .chain((names) =>

@@ -47,6 +47,15 @@ describe("install.json", () => {
     );
   });
 
+  it.each([
+    { percent: 5 },
+    { percent: 0, from: "2027-03-01T08:00:00Z" },
+    { percent: 10, from: "2027-03-01T08:00:00Z", over: 72 },
+  ])("keeps a rollout: %o", (rollout) => {
+    const manifest = sampleManifest({ release: { serial: 1, epoch: 0, rollout } });
+    expect(parseInstallManifest(encodeInstallManifest(manifest))).toEqual(manifest);
+  });
+
   it("escapes what Go's encoder escapes", () => {
     const encoded = text(encodeInstallManifest(sampleManifest({ product: "a<b>&c" })));
     expect(encoded).toContain('"product":"a\\u003cb\\u003e\\u0026c"');

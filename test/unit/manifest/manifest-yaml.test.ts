@@ -126,6 +126,18 @@ const refused: readonly (readonly [what: string, from: string | RegExp, to: stri
     'product: "a\\nb"',
     "product: must be one line of printable text",
   ],
+  [
+    "a share of devices above all",
+    "product: demo",
+    "product: demo\nrelease: {serial: 1, rollout: {percent: 101}}",
+    "release.rollout.percent: must be 0 to 100",
+  ],
+  [
+    "a rollout that grows from no time",
+    "product: demo",
+    "product: demo\nrelease: {serial: 1, rollout: {percent: 1, over: 24}}",
+    "release.rollout.over: needs `from`",
+  ],
   ["no targets", /targets:[\s\S]*/, "targets: []\n", "targets: must list at least one target"],
   ["a key twice", "product: demo", "product: demo\nproduct: demo", "Map keys must be unique"],
   ["broken YAML", "targets:", "targets: [", "m.yaml:"],
