@@ -47,14 +47,29 @@ async function finishCommit(context: AgentContext, { to }: Transaction): Promise
   await removeJournal(places);
 }
 
+/** Failures of the device itself, which say nothing about a manifest. */
+const deviceFailures: ReadonlySet<string> = new Set([
+  "no-space",
+  "io-failed",
+  "permission-denied",
+  "internal",
+]);
+
 /** So that it is not tried again by itself. A rollback's target was healthy once: it may be asked for again. */
 async function recordFailure(
   context: AgentContext,
   { kind, to }: Transaction,
   reason: Reason,
 ): Promise<void> {
-  if (kind === "rollback") return;
-  const { manifest } = await readGeneration(context.places, to);
+  if (kind === "rollback" || deviceFailures.has(reason.code)) return;
+  let manifest: Uint8Array;
+  try {
+    manifest = (await readGeneration(context.places, to)).manifest;
+  } catch (error) {
+    // Of what is not there any more nothing has to be remembered.
+    if (error instanceof MosError) return;
+    throw error;
+  }
   const at = new Date().toISOString();
   await rememberFailure(context.places, { digest: digestOf(manifest), generation: to, at, ...reason });
 }
