@@ -161,7 +161,7 @@ export async function update(
       progress({ kind: "step", step: "activate" });
       const applied = await staged.activate(running?.number ?? 0, "wait");
       const unwell = await unwellServices(context);
-      const outcome = applied.changed || fetchedBytes > 0 ? "repaired" : "unchanged";
+      const outcome = applied.changed || missing.length > 0 ? "repaired" : "unchanged";
       return { outcome, generation: running?.number ?? 0, ...done, restarted: applied.restarted, unwell };
     }
     const excused = await unwellAndUnchanged(context, running, merged);

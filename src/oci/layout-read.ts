@@ -139,7 +139,9 @@ export abstract class LayoutReader implements Repository {
       if (manifest.subject?.digest !== subject) return undefined;
       // Before image specification 1.1 the type was said by the config's media type.
       const artifactType = manifest.artifactType ?? manifest.config.mediaType;
-      return { mediaType: entry.mediaType, digest: entry.digest, size: entry.size, artifactType };
+      const { annotations } = manifest;
+      const { mediaType, digest, size } = entry;
+      return { mediaType, digest, size, artifactType, ...(annotations === undefined ? {} : { annotations }) };
     } catch (error) {
       if (!(error instanceof MosError)) throw error;
       // A layout need not hold every manifest that it lists. A damaged one may be a referrer: the caller, who

@@ -86,7 +86,7 @@ describe("an update is refused, and says so, when", () => {
     ["it is no proxy", "SSH-2.0-OpenSSH_9.2\r\n\r\n\r\n", /does not answer in HTTP/],
     ["its headers do not end", `HTTP/1.1 200 OK\r\n${"X: y\r\n".repeat(10_000)}`, /too large headers/],
     ["it speaks in the registry's place", "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", /more than/],
-    ["it does not answer", undefined, /no connection within 2 s/],
+    ["it does not answer", undefined, /no connection within 5 s/],
   ])("%s", async (_, answer, message) => {
     const proxy = await startProxy({
       answer: (socket) => {

@@ -8,6 +8,9 @@ import { mediaTypes } from "../../src/oci/model.ts";
 import { serve } from "./bad-registry.ts";
 import { type Parts, published } from "./refusals-fixture.ts";
 
+/** Range by which an update asks what kind of layer it is, and whether blocks that are there can be used. */
+export const superblock = "bytes=0-4095";
+
 /** Answers a request itself, or returns false. */
 export type Tamper = (request: IncomingMessage, response: ServerResponse) => boolean;
 

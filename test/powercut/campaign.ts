@@ -151,7 +151,7 @@ export class Campaign implements AsyncDisposable {
       `the point ${point}, or the end`,
       async () => {
         const { stdout } = await machine.exec(
-          `ls ${stamps} 2>/dev/null; systemctl is-active operation.service`,
+          `ls ${stamps} 2>/dev/null || true; systemctl is-active operation.service`,
           {
             accept: "any",
           },
