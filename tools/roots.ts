@@ -161,9 +161,23 @@ export function registryRoot(): Promise<string> {
   );
 }
 
+/** A first process has to say itself that it ends on SIGTERM; one that does not costs each stop podman's ten seconds. */
+const endsWhenTold = (command: string) => `#!/bin/sh
+trap 'kill $!; exit 0' TERM
+${command} &
+wait
+exit 1
+`;
+
+/** What busyboxRoot() has besides busybox: `/bin/serve PORT` shows /www, and `/bin/idle` does nothing. */
+const busyboxPrograms = {
+  serve: endsWhenTold('/bin/busybox httpd -f -p "$1" -h /www'),
+  idle: endsWhenTold("/bin/busybox sleep 1000000"),
+};
+
 /** A service of two megabytes for tests: Debian's busybox-static, and the directories that a container needs. */
 export function busyboxRoot(): Promise<string> {
-  return cached("busybox", [recipe, suite, monthStamp()], (path) =>
+  return cached("busybox", [recipe, suite, monthStamp(), JSON.stringify(busyboxPrograms)], (path) =>
     step(`packing Debian's busybox-static (${suite}) into a root file system`, async () => {
       const whole = `${path}.whole`;
       await debootstrap(whole, ["busybox-static"], "extract");
@@ -172,6 +186,9 @@ export function busyboxRoot(): Promise<string> {
       }
       await copyFile(join(whole, "usr/bin/busybox"), join(path, "bin/busybox"));
       await symlink("busybox", join(path, "bin/sh"));
+      for (const [name, script] of Object.entries(busyboxPrograms)) {
+        await writeFile(join(path, "bin", name), script, { mode: 0o755 });
+      }
       await writeFile(
         join(path, "etc/passwd"),
         "root:x:0:0:root:/:/bin/sh\nwww-data:x:33:33::/www:/bin/sh\n",

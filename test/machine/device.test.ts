@@ -31,7 +31,7 @@ async function rootOf(name: string, page: string): Promise<string> {
   return path;
 }
 
-const httpd = (port: number): string => `[/bin/busybox, httpd, -f, -p, "${port}", -h, /www]`;
+const httpd = (port: number): string => `[/bin/serve, "${port}"]`;
 
 function manifest(web: { root: string; version: string }, other: string, extra = ""): string {
   return `version: 1
@@ -54,7 +54,7 @@ targets:
     network: {type: simple, ports: [{host: 81, container: 8081}]}
   - service_name: plain
     source: "rootfs:${other}"
-    image: {entrypoint: [/bin/sh, -c, "exec sleep infinity"]}
+    image: {entrypoint: [/bin/idle]}
     version: "1"
     nsgroup: none
     network: {type: none}

@@ -81,7 +81,7 @@ export class Campaign implements AsyncDisposable {
     const service = (name: string, path: string, port: number, shown: string) => `
   - service_name: ${name}
     source: "rootfs:${path}"
-    image: {entrypoint: [/bin/busybox, httpd, -f, -p, "${port}", -h, /www]}
+    image: {entrypoint: [/bin/serve, "${port}"]}
     version: "${shown}"
     nsgroup: ${name}
     network: {type: host}
