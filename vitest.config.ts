@@ -33,7 +33,8 @@ export default defineConfig({
           include: ["test/machine/**/*.test.ts"],
           testTimeout: 600_000,
           hookTimeout: 900_000,
-          fileParallelism: false,
+          // A guest alone leaves much of two cores idle.
+          maxWorkers: 2,
         },
       },
       {

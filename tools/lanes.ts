@@ -41,30 +41,35 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
     what: "a guest with a kernel and systemd of its own",
     obstacle: machineObstacle,
     run: async () => {
-      const { packageFile } = await buildPackage();
-      await guestDisk(packageFile);
-      return vitest("machine", { MOS_TEST_PACKAGE: packageFile });
+      const built = await buildPackage();
+      await guestDisk(built.packageFile);
+      return vitest("machine", underTest(built));
     },
   },
   powercut: {
     what: "two guests that lose their power again and again",
     obstacle: machineObstacle,
     run: async () => {
-      const { packageFile } = await buildPackage("faults");
-      await guestDisk(packageFile);
-      return vitest("powercut", { MOS_TEST_PACKAGE: packageFile });
+      const built = await buildPackage("faults");
+      await guestDisk(built.packageFile);
+      return vitest("powercut", underTest(built));
     },
   },
   secure: {
     what: "a machine with Secure Boot and a TPM, under QEMU",
     run: async () => {
       requireSecureLane();
-      const { packageFile } = await buildPackage();
-      await secureImage(packageFile);
-      return vitest("secure", { MOS_TEST_PACKAGE: packageFile });
+      const built = await buildPackage();
+      await secureImage(built.packageFile);
+      return vitest("secure", underTest(built));
     },
   },
 };
+
+/** What test/build-under-test.ts reads. */
+function underTest({ executable, packageFile }: Awaited<ReturnType<typeof buildPackage>>) {
+  return { MOS_TEST_EXECUTABLE: executable, MOS_TEST_PACKAGE: packageFile };
+}
 
 /**
  * Runs lanes (all when none is named) and prints the result.

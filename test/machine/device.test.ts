@@ -8,6 +8,7 @@ import type { Machine } from "../../src/machine/machine.ts";
 import type { Network } from "../../src/machine/network.ts";
 import { run } from "../../src/system/process.ts";
 import { busyboxRoot } from "../../tools/roots.ts";
+import { buildUnderTest } from "../build-under-test.ts";
 import { bootDevice } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
 
@@ -115,8 +116,7 @@ async function stateDigest(): Promise<string> {
 beforeAll(async () => {
   device = await bootDevice("device");
   ({ machine, network } = device);
-  const executable = join(import.meta.dirname, "../../dist/mos");
-  publisher = await Publisher.create(network, executable);
+  publisher = await Publisher.create(network, (await buildUnderTest()).executable);
   await publisher.makeKeys();
   const [first, second, other] = [
     await rootOf("web-1", "web one"),

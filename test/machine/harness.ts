@@ -7,17 +7,12 @@ import { Network } from "../../src/machine/network.ts";
 import { bootUml, type UmlOptions } from "../../src/machine/uml.ts";
 import { cacheDirectory } from "../../tools/cache.ts";
 import { guestDisk } from "../../tools/guest-disk.ts";
-import { buildPackage } from "../../tools/package.ts";
+import { buildUnderTest } from "../build-under-test.ts";
 
 interface Device extends AsyncDisposable {
   readonly machine: Machine;
   /** The guest is at `network.guestAddress`, this side at `network.hostAddress`, in namespace `network.name`. */
   readonly network: Network;
-}
-
-/** ./dev test says which package; a test that is run by itself makes it (about 15 s, and the disk 10 s). */
-async function packageUnderTest(): Promise<string> {
-  return process.env["MOS_TEST_PACKAGE"] ?? (await buildPackage()).packageFile;
 }
 
 /**
@@ -28,7 +23,7 @@ export async function bootDevice(
   name: string,
   options: Omit<UmlOptions, "toolsRoot" | "disk" | "network"> = {},
 ): Promise<Device> {
-  const guest = await guestDisk(await packageUnderTest());
+  const guest = await guestDisk((await buildUnderTest()).packageFile);
   const network = await Network.create();
   let machine: Machine | undefined;
   const dispose = async (): Promise<void> => {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { busyboxRoot } from "../../tools/roots.ts";
+import { buildUnderTest } from "../build-under-test.ts";
 import { bootDevice } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
 
@@ -79,8 +80,7 @@ async function publish(yaml: string): Promise<string> {
 beforeAll(async () => {
   device = await bootDevice("health");
   machine = device.machine;
-  const { buildPackage } = await import("../../tools/package.ts");
-  publisher = await Publisher.create(device.network, (await buildPackage()).executable);
+  publisher = await Publisher.create(device.network, (await buildUnderTest()).executable);
   await publisher.makeKeys();
   await machine.exec(["mkdir", "-p", "/etc/mos"]);
   await machine.putFile("/etc/mos/manifestCA.pem", await publisher.manifestCa(), 0o644);

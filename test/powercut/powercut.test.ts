@@ -2,7 +2,7 @@
 // what they do, and have to come up each time with one whole generation.
 import { randomInt } from "node:crypto";
 import { expect, test } from "vitest";
-import { buildPackage } from "../../tools/package.ts";
+import { buildUnderTest } from "../build-under-test.ts";
 import { Campaign, type Cut, points } from "./campaign.ts";
 import { Random } from "./random.ts";
 
@@ -38,7 +38,7 @@ async function run(guest: number, executable: string): Promise<Cut[]> {
 
 test(`${cuts} power cuts (./dev test powercut --cuts ${cuts} --seed ${seed})`, async () => {
   process.stdout.write(`seed ${seed}\n`);
-  const { executable } = await buildPackage("faults");
+  const { executable } = await buildUnderTest("faults");
   const results = await Promise.all(Array.from({ length: guests }, (_, guest) => run(guest, executable)));
   const all = results.flat();
   expect(all).toHaveLength(cuts);

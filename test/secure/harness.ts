@@ -12,8 +12,8 @@ import { addSigndata } from "../../src/provision/signdata-write.ts";
 import { run } from "../../src/system/process.ts";
 import { addKeyset, addProject } from "../../src/trust/keyset.ts";
 import { cacheDirectory } from "../../tools/cache.ts";
-import { buildPackage } from "../../tools/package.ts";
 import { type SecureImage, secureImage } from "../../tools/secure-image.ts";
+import { buildUnderTest } from "../build-under-test.ts";
 import { trixiePrograms } from "../integration/trixie-programs.ts";
 
 const mebibyte = 1024 * 1024;
@@ -46,8 +46,8 @@ export class Factory {
 
   /** Makes the image, and a keyset `demo` with a project `zot`. Dispose of the result. */
   static async create(): Promise<Factory> {
-    const built = await buildPackage();
-    const image = await secureImage(process.env["MOS_TEST_PACKAGE"] ?? built.packageFile);
+    const built = await buildUnderTest();
+    const image = await secureImage(built.packageFile);
     const directory = await mkdtemp(join(tmpdir(), "mos-secure-"));
     const root = join(directory, "keys");
     await addKeyset({ root, name: "demo", organizations: ["Example"], keyType: "p256" });
