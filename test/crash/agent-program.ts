@@ -1,5 +1,6 @@
 // A program that fault-points.test.ts starts and that a fault ends: does one piece of an agent's work on a device in a
-// directory. Arguments: the directory, `update` | `rollback` | `boot`, the reference of an update, units that fail.
+// directory. Arguments: the directory, `update` | `rollback` | `boot`, the reference of an update or the generation to go
+// back to, units that fail.
 import { rollback } from "../../src/agent/rollback.ts";
 import { update } from "../../src/agent/update.ts";
 import { contextIn } from "../integration/device-fixture.ts";
@@ -15,5 +16,5 @@ for (const unit of failing) systemd.failing.add(unit);
 const device = { ...contextIn(root), systemd };
 const quiet = (): void => undefined;
 if (work === "update") await update(device, reference, { allowOlder: true, retry: false }, quiet);
-if (work === "rollback") await rollback(device, 1, quiet);
+if (work === "rollback") await rollback(device, Number(reference), quiet);
 if (work === "boot") await recover(device);

@@ -79,7 +79,7 @@ async function makeCase(work: Work): Promise<Case> {
       return {
         device,
         root,
-        words: ["rollback"],
+        words: ["rollback", "1"],
         again,
         current: [one.digest, two.digest],
         after: one.digest,

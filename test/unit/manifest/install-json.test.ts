@@ -84,8 +84,10 @@ describe("install.json", () => {
     ["an unknown service type", { service_type: "virtual-machine" }],
     ["a digest of another algorithm", { digest: `sha512:${"0".repeat(128)}` }],
     ["a digest with upper-case digits", { digest: `sha256:${"A".repeat(64)}` }],
+    // Attack A20.
     ["a negative size", { size: -1 }],
     ["a size that is no whole number", { size: 1.5 }],
+    ["a size beyond what numbers are exact to", { size: 2 ** 53 }],
     ["a name that leaves its directory", { service_name: "../../etc" }],
   ])("is refused with %s in a target", (_what, change) => {
     const document = JSON.parse(text(encodeInstallManifest(sampleManifest())));
