@@ -140,12 +140,7 @@ export class Campaign implements AsyncDisposable {
   /** Begins a command whose agent stops at a point, and returns when it has. */
   private async atPoint(command: readonly string[], point: FaultTag): Promise<string> {
     const { machine } = this;
-    const dropIn = `[Service]\nEnvironment=MOS_FAULT=${point}:hang MOS_FAULT_STAMPS=${stamps}\n`;
-    await machine.exec("mkdir -p /run/systemd/system/mosd.service.d; systemctl stop mosd.service");
-    await machine.putFile("/run/systemd/system/mosd.service.d/fault.conf", Buffer.from(dropIn), 0o644);
-    await machine.exec(
-      "systemctl daemon-reload; systemctl reset-failed mosd.service; systemctl start --no-block mosd.service",
-    );
+    await this.setFault(`${point}:hang`);
     await this.begin(command);
     const reached = await machine.waitFor(
       `the point ${point}, or the end`,
@@ -162,6 +157,45 @@ export class Campaign implements AsyncDisposable {
       180_000,
     );
     return reached === "at" ? `at ${point}` : `after it was over (${point} is not on the way)`;
+  }
+
+  private async setFault(fault: string, more = ""): Promise<void> {
+    const { machine } = this;
+    const dropIn = `[Service]\nEnvironment=MOS_FAULT=${fault} MOS_FAULT_STAMPS=${stamps}\n${more}`;
+    await machine.exec("mkdir -p /run/systemd/system/mosd.service.d; systemctl stop mosd.service");
+    await machine.putFile("/run/systemd/system/mosd.service.d/fault.conf", Buffer.from(dropIn), 0o644);
+    await machine.exec(
+      "systemctl daemon-reload; systemctl reset-failed mosd.service; systemctl start --no-block mosd.service",
+    );
+  }
+
+  /**
+   * Lets the agent freeze in an update, until systemd's watchdog ends it.
+   * @returns how often systemd restarted it, and how often each service was started meanwhile
+   */
+  async freeze(
+    point: FaultTag,
+  ): Promise<{ readonly agent: number; readonly web: number; readonly steady: number }> {
+    const { machine } = this;
+    const other = (await this.running()) === "1" ? "2" : "1";
+    await this.setFault(`${point}:freeze`, "WatchdogSec=5\n");
+    const before = [await this.startsOf("web"), await this.startsOf("steady")] as const;
+    await this.begin(["mosctl", "update", this.reference(other)]);
+    const show = ["systemctl", "show", "mosd.service", "--property=NRestarts", "--value"];
+    const agent = await machine.waitFor(
+      "the watchdog",
+      async () => Number((await machine.exec(show)).stdout.trim()) || undefined,
+      120_000,
+    );
+    const after = await this.settled();
+    if (after !== other) throw new Error(`version ${after} runs after the watchdog, not ${other}`);
+    const [web, steady] = [await this.startsOf("web"), await this.startsOf("steady")];
+    return { agent, web: web - before[0], steady: steady - before[1] };
+  }
+
+  private async startsOf(service: string): Promise<number> {
+    const count = `journalctl --boot --unit=mos-svc-${service}.service --output=cat | grep -c '^Started' || true`;
+    return Number((await this.machine.exec(count)).stdout.trim());
   }
 
   private async atRandom(command: readonly string[]): Promise<string> {

@@ -45,3 +45,9 @@ test(`${cuts} power cuts (./dev test powercut --cuts ${cuts} --seed ${seed})`, a
   // Some instants are before, some after the point of no return, or the cuts were no test of it.
   if (cuts >= 20) expect(new Set(all.map(({ operation, after }) => operation.endsWith(after))).size).toBe(2);
 });
+
+test("an agent that hangs is ended by the watchdog, and what it began is finished once (F16)", async () => {
+  const { executable } = await buildUnderTest("faults");
+  await using campaign = await Campaign.create("watchdog", executable, new Random(seed));
+  expect(await campaign.freeze("trial.health")).toEqual({ agent: 1, web: 1, steady: 0 });
+});
