@@ -1,15 +1,19 @@
-// What the benchmarks run in processes of their own, bundled as the executable is: `fetch` and `boot`.
+// What the benchmarks run in processes of their own, bundled as the executable is: `fetch`, `update`
+// and `boot`.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadActive } from "../src/agent/active.ts";
 import { type AgentContext, deviceContext } from "../src/agent/context.ts";
+import { update } from "../src/agent/update.ts";
 import { ensureIdMaps } from "../src/generation/idmaps.ts";
 import { Layout } from "../src/oci/layout.ts";
 import { parseManifest } from "../src/oci/model.ts";
 import { openImage } from "../src/oci/open.ts";
 import { parseReference } from "../src/oci/reference.ts";
 import { groupsOf, renderUnits } from "../src/services/render.ts";
+import type { ServiceManager } from "../src/systemd/manager.ts";
 import { builtInPolicy } from "../src/trust/policy.ts";
+import { impatientClock, memoryManager } from "../test/memory-manager.ts";
 
 /** Fetches, verifies and stores an image as `mosctl update` does. */
 async function fetchImage(reference: string, directory: string): Promise<void> {
@@ -22,11 +26,9 @@ async function fetchImage(reference: string, directory: string): Promise<void> {
   await store.putManifest(fetched.bytes, fetched.mediaType, "fetched");
 }
 
-/** The service stage of a boot up to where systemd takes over, on a staged device. Prints milliseconds. */
-async function boot(root: string): Promise<void> {
-  const start = performance.now();
-  const startCpu = process.cpuUsage();
-  const context: AgentContext = {
+/** The agent on a device in a directory. */
+function staged(root: string): AgentContext {
+  return {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "units"),
     quadletDirectory: join(root, "quadlets"),
@@ -43,6 +45,29 @@ async function boot(root: string): Promise<void> {
     machineId: "/etc/machine-id",
     buildTime: new Date(0),
   };
+}
+
+/** An update of a staged device, whose services are up. Prints milliseconds. */
+async function updateStaged(root: string, reference: string): Promise<void> {
+  const startCpu = process.cpuUsage();
+  const systemd: ServiceManager = {
+    ...memoryManager(),
+    showUnits: async (units) =>
+      units.map((unit) => ({ Id: unit, LoadState: "loaded", ActiveState: "active", NRestarts: "0" })),
+  };
+  const context = { ...staged(root), systemd, clock: impatientClock() };
+  const { outcome } = await update(context, reference, { allowOlder: false, retry: false }, () => undefined);
+  const cpu = process.cpuUsage(startCpu);
+  const milliseconds = ({ user, system }: NodeJS.CpuUsage): number => (user + system) / 1000;
+  const answer = { outcome, cpu: milliseconds(cpu), startCpu: milliseconds(startCpu) };
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+
+/** The service stage of a boot up to where systemd takes over, on a staged device. Prints milliseconds. */
+async function boot(root: string): Promise<void> {
+  const start = performance.now();
+  const startCpu = process.cpuUsage();
+  const context = staged(root);
   const { loaded: current } = await loadActive(context);
   if (current === undefined || current.problems.length > 0)
     throw new Error("the staged generation does not verify");
@@ -74,4 +99,6 @@ async function boot(root: string): Promise<void> {
 }
 
 const [what = "", one = "", two = ""] = process.argv.slice(2);
-void (what === "fetch" ? fetchImage(one, two) : boot(one));
+if (what === "fetch") void fetchImage(one, two);
+if (what === "update") void updateStaged(one, two);
+if (what === "boot") void boot(one);

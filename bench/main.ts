@@ -28,6 +28,7 @@ import { deltaOfAnUpdate } from "./delta.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
+import { updates } from "./update.ts";
 
 const MiB = 1024 * 1024;
 const node = join(checkout, "node_modules/.bin/node");
@@ -462,8 +463,8 @@ function show({ title, headings, rows }: Subject): string {
   return `\n${title}\n${[line(headings), ...rows.map(line)].map((text) => `  ${text}`).join("\n")}\n`;
 }
 
-/** Runs all benchmarks; median (min–max). */
-export async function bench({ json }: { readonly json: boolean }): Promise<boolean> {
+/** Runs the benchmarks of these names, or all; median (min–max). */
+export async function bench({ json, only }: { readonly json: boolean; readonly only: readonly string[] }) {
   const work = await mkdtemp(join(tmpdir(), "mos-bench-"));
   try {
     const children = join(work, "children.cjs");
@@ -487,16 +488,23 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
     await addKeyset({ root: keys, name: "bench", organizations: [], keyType: "rsa2048" });
     await addProject(keys, "bench", "zot");
     const subjects: Subject[] = [];
-    for (const [name, measure] of [
+    const measurements = [
       ["start", startUp],
       ["boot", bootAgent],
       ["verification", verification],
       ["trust", async ({ work: directory }: Bench) => await trustOfABoot(directory)],
-      ["the TPM", async ({ work }: Bench) => await tpmOperations(work)],
+      ["tpm", async ({ work }: Bench) => await tpmOperations(work)],
       ["fetching", fetching],
-      ["readable tree", readableTree],
+      ["tree", readableTree],
+      ["updates", async (of: Bench) => await updates({ ...of, node })],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
-    ] as const) {
+    ] as const;
+    const unknown = only.find((name) => !measurements.some(([known]) => known === name));
+    if (unknown !== undefined) {
+      throw new Error(`there is no benchmark ${unknown}: ${measurements.map(([known]) => known).join(", ")}`);
+    }
+    for (const [name, measure] of measurements) {
+      if (only.length > 0 && !only.includes(name)) continue;
       say(`measuring: ${name}`);
       const result = await measure(subject);
       subjects.push(result);

@@ -65,8 +65,12 @@ async function main(command: string | undefined, args: string[]): Promise<boolea
       return (await import("./demo.ts")).demo({ keep: values.keep === true });
     }
     case "bench": {
-      const { values } = parseArgs({ args, options: { json: { type: "boolean" } } });
-      return (await import("../bench/main.ts")).bench({ json: values.json === true });
+      const { positionals, values } = parseArgs({
+        args,
+        allowPositionals: true,
+        options: { json: { type: "boolean" } },
+      });
+      return (await import("../bench/main.ts")).bench({ json: values.json === true, only: positionals });
     }
     case "shell":
       return (await import("./shell.ts")).shell();

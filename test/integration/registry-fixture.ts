@@ -10,6 +10,8 @@ interface RunningRegistry {
   readonly authority: string;
   /** Bytes of all answers' bodies so far, from the registry's own log. */
   sentBytes(): number;
+  /** How many requests it has answered so far, from its log. */
+  answers(): number;
   /** Ends the registry and removes all it had. */
   stop(): Promise<void>;
 }
@@ -41,12 +43,14 @@ export async function startRegistry(): Promise<RunningRegistry> {
   await writeFile(config, `${lines.join("\n")}\n`);
   const process = spawn("docker-registry", ["serve", config], { stdio: ["ignore", "ignore", "pipe"] });
   let sent = 0;
+  let answers = 0;
   let line = "";
   process.stderr?.on("data", (text) => {
     const lines = (line + String(text)).split("\n");
     line = lines.pop() ?? "";
     for (const one of lines) {
       if (one.includes('msg="response completed"')) {
+        answers += 1;
         sent += Number(/http\.response\.written=([0-9]+)/.exec(one)?.[1] ?? 0);
       }
     }
@@ -60,7 +64,7 @@ export async function startRegistry(): Promise<RunningRegistry> {
     await rm(directory, { recursive: true, force: true });
   };
   try {
-    return { authority: await listening(process), sentBytes: () => sent, stop };
+    return { authority: await listening(process), sentBytes: () => sent, answers: () => answers, stop };
   } catch (error) {
     await stop();
     throw error;
