@@ -16,7 +16,7 @@ interface Device extends AsyncDisposable {
 }
 
 /** ./dev test says which package; a test that is run by itself makes it (about 15 s, and the disk 10 s). */
-async function packageUnderTest(): Promise<string> {
+export async function packageUnderTest(): Promise<string> {
   return process.env["MOS_TEST_PACKAGE"] ?? (await buildPackage()).packageFile;
 }
 

@@ -1,0 +1,91 @@
+#!/bin/sh
+# Sees to it that the file system with the device's state is where the running system has it (/var/lib/mos), before
+# the system changes over to its root. Whose word counts, in this order: what is mounted already (/etc/fstab of the
+# root with x-initrd.mount); /etc/fstab of the root; ostree's stateroot; a partition of the type or with the label of
+# 61-mos-state.rules; the root file system itself.
+#
+# Says in /run/mos/initrd-state what came of it: "found HOW" or "missing WHY DEVICE". Never fails: what follows from
+# it is decided by the program of the verified root, and by the policy.
+set -u
+root=${1:-/sysroot}
+timeout=30
+
+answer() {
+  echo "$*" > /run/mos/initrd-state
+  echo "mos: state file system: $*"
+  exit 0
+}
+
+is_mounted() {
+  while read -r _ _ _ _ point _; do
+    [ "$point" = "$1" ] && return 0
+  done < /proc/self/mountinfo
+  return 1
+}
+
+# The root is on a device that cannot be written: dm-verity, a read-only disk.
+is_readonly_device() {
+  while read -r _ _ number _ point _; do
+    [ "$point" = "$root" ] || continue
+    [ -r "/sys/dev/block/$number/ro" ] && read -r ro < "/sys/dev/block/$number/ro" && [ "$ro" = 1 ] && return 0
+  done < /proc/self/mountinfo
+  return 1
+}
+
+# mount_device HOW DEVICE DIRECTORY TYPE OPTIONS: waits for the device, no longer than for $timeout seconds.
+mount_device() {
+  if [ ! -e "$2" ]; then
+    echo "mos: waiting for $2, up to $timeout s"
+    udevadm wait --timeout="$timeout" "$2" || answer "missing device $2"
+  fi
+  [ -x /usr/lib/systemd/systemd-fsck ] && /usr/lib/systemd/systemd-fsck "$2"
+  mount -t "$4" -o "$5" "$2" "$root$3" || answer "missing mount $2"
+  answer "found $1"
+}
+
+mkdir -p -m 0755 /run/mos
+read -r cmdline < /proc/cmdline
+stateroot=
+for word in $cmdline; do
+  case $word in
+  mos.state-timeout=*) timeout=${word#*=} ;;
+  ostree=/ostree/boot.*/*/*/*)
+    stateroot=${word#ostree=/ostree/boot.*/}
+    stateroot=${stateroot%%/*}
+    ;;
+  esac
+done
+case $timeout in '' | *[!0-9]*) timeout=30 ;; esac
+
+for point in /var/lib/mos /var/lib /var; do
+  is_mounted "$root$point" && answer "found mounted"
+done
+
+if [ -r "$root/etc/fstab" ]; then
+  while read -r what point type options _; do
+    case $what in '#'*) continue ;; esac
+    case $point in /var | /var/lib | /var/lib/mos) ;; *) continue ;; esac
+    case $type,$options, in
+    nfs*,* | cifs,* | *,_netdev,* | *,noauto,*) answer "missing later $what" ;;
+    esac
+    case $what in
+    LABEL=*) what=/dev/disk/by-label/${what#*=} ;;
+    UUID=*) what=/dev/disk/by-uuid/${what#*=} ;;
+    PARTLABEL=*) what=/dev/disk/by-partlabel/${what#*=} ;;
+    PARTUUID=*) what=/dev/disk/by-partuuid/${what#*=} ;;
+    /dev/*) ;;
+    *) answer "missing later $what" ;;
+    esac
+    mount_device fstab "$what" "$point" "$type" "$options"
+  done < "$root/etc/fstab"
+fi
+
+if [ -n "$stateroot" ] && [ -d "$root/ostree/deploy/$stateroot/var" ]; then
+  mount --bind "$root/ostree/deploy/$stateroot/var" "$root/var" || answer "missing mount $root/ostree/deploy/$stateroot/var"
+  answer "found ostree"
+fi
+
+if [ -e /dev/mos-state ] || [ ! -d "$root/var/lib" ] || is_readonly_device; then
+  mount_device partition /dev/mos-state /var auto rw
+fi
+answer "found root"

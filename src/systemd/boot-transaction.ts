@@ -1,0 +1,35 @@
+// What stands for the service manager in the initrd: there the running system's is not there yet. It reads all units by
+// itself when it begins, so nothing has to be stopped or read again, and what is to start is linked below a target of
+// the boot (systemd.unit(5), `.wants/`).
+import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { MosError } from "../errors/mos-error.ts";
+import type { ServiceManager } from "./manager.ts";
+
+/** Every usual boot goes through it; rescue and emergency do not. */
+const bootTarget = "multi-user.target";
+
+/** @param unitDirectory where the running system will find the units that it is asked to start */
+export function bootTransaction(unitDirectory: string): ServiceManager {
+  const link = async (units: readonly string[]): Promise<void> => {
+    const wants = join(unitDirectory, `${bootTarget}.wants`);
+    for (const unit of units.filter((name) => name.endsWith(".target"))) {
+      mkdirSync(wants, { recursive: true });
+      rmSync(join(wants, unit), { force: true });
+      symlinkSync(`../${unit}`, join(wants, unit));
+    }
+  };
+  const nothing = async (): Promise<void> => undefined;
+  return {
+    daemonReload: nothing,
+    stopUnits: nothing,
+    resetFailed: nothing,
+    startUnits: link,
+    startUnitsNoBlock: link,
+    showUnits: async () => [],
+    lastLogLines: async () => [],
+    runOnce: async () => {
+      throw new MosError("internal", "nothing can be run in the initrd");
+    },
+  };
+}
