@@ -2,7 +2,7 @@
 // system changes over to that root, brings up the current generation as far as that goes without a service manager: it
 // verifies, renders, and writes the units where the running system's first transaction finds them. Its outcome is a
 // word, written down; a policy says with which of them the device boots on.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitCodes } from "../errors/catalogue.ts";
 import { asMosError, MosError } from "../errors/mos-error.ts";
@@ -98,10 +98,7 @@ export async function main(): Promise<void> {
   const start = processAgeMs();
   const { record, timings } = await initrdStage(context);
   const times = Object.entries({ start, ...timings }).map(([part, ms]) => [`${part}_ms`, Math.round(ms)]);
-  mkdirSync(context.places.run, { recursive: true, mode: 0o755 });
   writeInitrdRecord(context.places, record);
-  // For the script that lets the boot go on (mos-gate.sh), which reads no JSON.
-  if (record.bootsOn) writeFileSync(join(context.places.run, "boot-on"), "");
   report(record, Object.fromEntries(times));
   process.exitCode = record.bootsOn ? 0 : exitCodes.refused;
 }

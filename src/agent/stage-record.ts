@@ -1,7 +1,7 @@
 // What the two stages of a boot write down below /run/mos: for each other, for `mosctl status`, and for nothing that
 // outlives the boot.
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import * as z from "zod";
 import { systemCode } from "../errors/mos-error.ts";
 import type { Places } from "../services/unit-names.ts";
@@ -53,6 +53,7 @@ function read<T>(path: string, schema: z.ZodType<T>): T | undefined {
 
 /** Whole or not at all for who reads it; it does not outlive the boot, so nothing has to reach a disk. */
 function write(path: string, record: object): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   writeFileSync(`${path}.part`, `${JSON.stringify(record)}\n`, { mode: 0o644 });
   renameSync(`${path}.part`, path);
 }
@@ -61,8 +62,10 @@ export function readInitrdRecord(places: Places): InitrdRecord | undefined {
   return read(initrdPath(places), initrdSchema);
 }
 
+/** And says so to the script that lets the boot go on (mos-gate.sh), which reads no JSON. */
 export function writeInitrdRecord(places: Places, record: InitrdRecord): void {
   write(initrdPath(places), record);
+  if (record.bootsOn) writeFileSync(join(places.run, "boot-on"), "");
 }
 
 export function readServiceRecord(places: Places): ServiceRecord | undefined {

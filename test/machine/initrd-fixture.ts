@@ -99,7 +99,7 @@ export async function partitioned(image: string, fileSystem: string): Promise<vo
   await run("dd", [`if=${fileSystem}`, `of=${image}`, "bs=1M", "seek=1", "conv=notrunc,sparse"]);
 }
 
-/** An initrd with what the image says about trust: an archive of its own behind the one that dracut has made. */
+/** An initrd with more files, by path: an archive of its own behind the one that dracut has made. */
 export async function initrdWith(
   path: string,
   base: string,
@@ -107,7 +107,7 @@ export async function initrdWith(
 ): Promise<void> {
   const archive = initrdArchive(
     Object.entries(files).map(([name, content]) => ({
-      path: `etc/mos/initrd/${name}`,
+      path: name,
       content: Buffer.from(content),
       mode: 0o644,
     })),
@@ -123,6 +123,22 @@ export interface Start {
   /** Beside the root's disk, which the machine keeps: /dev/ubdb and so on. */
   disks: readonly string[];
   kernelArguments: readonly string[];
+}
+
+/** One boot, when it is over. */
+export interface Observation {
+  readonly status: Status;
+  readonly bootId: string;
+  /** Of the boot in which the initrd stage has logged. */
+  readonly initrdBootId: string;
+  /** What is mounted at /var; empty when that is the root's own. */
+  readonly varSource: string;
+  /** State of the first service, and the file that its unit was read from. */
+  readonly service: string;
+  readonly fragment: string;
+  readonly failedUnits: readonly string[];
+  /** What systemd has logged since the kernel's start, in order. */
+  readonly log: readonly string[];
 }
 
 /** A machine that boots through an initrd. */
@@ -150,6 +166,30 @@ export class StagedMachine implements AsyncDisposable {
     Object.assign(this.next, change);
     await this.machine.reboot();
     await this.machine.booted();
+  }
+
+  /** Writes /etc/fstab for the next boots: the root, and this line. */
+  async setFstab(line: string): Promise<void> {
+    await this.machine.putFile("/etc/fstab", `/dev/ubda / ext4 defaults 0 0\n${line}\n`);
+  }
+
+  /** What a person could see of the boot that is over. */
+  async observe(): Promise<Observation> {
+    const script = `
+echo "$(cat /proc/sys/kernel/random/boot_id | tr -d -)"
+journalctl -b -u mos-initrd-apply.service -o json -n 1 | sed -n 's/.*"_BOOT_ID":"\\([0-9a-f]*\\)".*/\\1/p'
+findmnt -n -o SOURCE /var || echo
+systemctl is-active mos-svc-svc1.service || true
+systemctl show -P FragmentPath mos-svc-svc1.service
+systemctl --failed --plain --no-legend | cut -d' ' -f1 | tr '\\n' ' '; echo
+journalctl -b -o cat --no-pager _PID=1`;
+    const { stdout } = await this.machine.exec(script);
+    const [bootId = "", initrdBootId = "", varSource = "", service = "", fragment = "", failed = "", ...log] =
+      stdout.split("\n");
+    const failedUnits = failed.trim() === "" ? [] : failed.trim().split(" ");
+    return {
+      ...{ status: await this.status(), bootId, initrdBootId, varSource, service, fragment, failedUnits, log },
+    };
   }
 
   async status(): Promise<Status> {

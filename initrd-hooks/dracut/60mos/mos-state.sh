@@ -1,14 +1,19 @@
 #!/bin/sh
 # Sees to it that the file system with the device's state is where the running system has it (/var/lib/mos), before
 # the system changes over to its root. Whose word counts, in this order: what is mounted already (/etc/fstab of the
-# root with x-initrd.mount); /etc/fstab of the root; ostree's stateroot; a partition of the type or with the label of
-# 61-mos-state.rules; the root file system itself.
+# root with x-initrd.mount); mos.state= on the kernel's command line; /etc/fstab of the root; ostree's stateroot; a
+# partition of the type or with the label of 61-mos-state.rules; the root file system itself.
+#
+# mos.state=partition is such a partition, which is then waited for; mos.state=LABEL=NAME, PARTUUID=ID or /dev/NAME is
+# that one; mos.state=root is the root file system. Nothing is waited for longer than mos.state-timeout= seconds (30).
 #
 # Says in /run/mos/initrd-state what came of it: "found HOW" or "missing WHY DEVICE". Never fails: what follows from
 # it is decided by the program of the verified root, and by the policy.
 set -u
 root=${1:-/sysroot}
 timeout=30
+wanted=
+stateroot=
 
 answer() {
   echo "$*" > /run/mos/initrd-state
@@ -43,12 +48,24 @@ mount_device() {
   answer "found $1"
 }
 
+# Sets $device to the path of what a line of /etc/fstab names.
+find_device() {
+  case $1 in
+  LABEL=*) device=/dev/disk/by-label/${1#*=} ;;
+  UUID=*) device=/dev/disk/by-uuid/${1#*=} ;;
+  PARTLABEL=*) device=/dev/disk/by-partlabel/${1#*=} ;;
+  PARTUUID=*) device=/dev/disk/by-partuuid/${1#*=} ;;
+  /dev/*) device=$1 ;;
+  *) answer "missing later $1" ;;
+  esac
+}
+
 mkdir -p -m 0755 /run/mos
 read -r cmdline < /proc/cmdline
-stateroot=
 for word in $cmdline; do
   case $word in
   mos.state-timeout=*) timeout=${word#*=} ;;
+  mos.state=*) wanted=${word#*=} ;;
   ostree=/ostree/boot.*/*/*/*)
     stateroot=${word#ostree=/ostree/boot.*/}
     stateroot=${stateroot%%/*}
@@ -61,6 +78,16 @@ for point in /var/lib/mos /var/lib /var; do
   is_mounted "$root$point" && answer "found mounted"
 done
 
+case $wanted in
+'') ;;
+root) answer "found root" ;;
+partition) mount_device partition /dev/mos-state /var auto rw ;;
+*)
+  find_device "$wanted"
+  mount_device command-line "$device" /var auto rw
+  ;;
+esac
+
 if [ -r "$root/etc/fstab" ]; then
   while read -r what point type options _; do
     case $what in '#'*) continue ;; esac
@@ -68,15 +95,8 @@ if [ -r "$root/etc/fstab" ]; then
     case $type,$options, in
     nfs*,* | cifs,* | *,_netdev,* | *,noauto,*) answer "missing later $what" ;;
     esac
-    case $what in
-    LABEL=*) what=/dev/disk/by-label/${what#*=} ;;
-    UUID=*) what=/dev/disk/by-uuid/${what#*=} ;;
-    PARTLABEL=*) what=/dev/disk/by-partlabel/${what#*=} ;;
-    PARTUUID=*) what=/dev/disk/by-partuuid/${what#*=} ;;
-    /dev/*) ;;
-    *) answer "missing later $what" ;;
-    esac
-    mount_device fstab "$what" "$point" "$type" "$options"
+    find_device "$what"
+    mount_device fstab "$device" "$point" "$type" "$options"
   done < "$root/etc/fstab"
 fi
 
