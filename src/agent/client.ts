@@ -51,7 +51,9 @@ async function call(
     outgoing.once("error", (error) => {
       clearTimeout(timer);
       const code = systemCode(error);
-      if (code === "ENOENT" || code === "ECONNREFUSED") resolve(undefined);
+      const isNobody = code === "ENOENT" || code === "ECONNREFUSED";
+      // systemd accepts, cannot start the agent, and hangs up.
+      if (isNobody || (timeoutMs !== undefined && code === "ECONNRESET")) resolve(undefined);
       else if (code === "EACCES") {
         reject(
           new MosError("permission-denied", `not permitted to use ${socketPaths[socket]}`, {

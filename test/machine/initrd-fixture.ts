@@ -3,9 +3,11 @@
 import { writeFileSync } from "node:fs";
 import { cp, mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { moveCurrent } from "../../src/agent/commit.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
 import type { Status } from "../../src/agent/status-model.ts";
 import { update } from "../../src/agent/update.ts";
+import { writeJournal } from "../../src/generation/journal.ts";
 import { initrdArchive } from "../../src/image/cpio.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { bootUml } from "../../src/machine/uml.ts";
@@ -18,6 +20,7 @@ import { guestDisk } from "../../tools/guest-disk.ts";
 import { busyboxRoot } from "../../tools/roots.ts";
 import { contextIn } from "../integration/device-fixture.ts";
 import { layoutDestination, projectOf } from "../integration/publish-fixture.ts";
+import { noise } from "../support.ts";
 import { make } from "../unit/trust/authority.ts";
 import { packageUnderTest } from "./harness.ts";
 
@@ -85,6 +88,21 @@ export async function makeVar(
   await cp(places.state, join(tree, "lib/mos"), { recursive: true, verbatimSymlinks: true });
   await run("mke2fs", ["-q", "-t", "ext4", "-d", tree, ...options, image, `${stateMebibytes}M`]);
   await rm(tree, { recursive: true });
+}
+
+/** As a power cut leaves a device while its generation 2 is tried: it runs at the next start, once more at most. */
+export async function onTrial({ places }: AgentContext): Promise<void> {
+  await moveCurrent(places, 1);
+  const startedAt = new Date().toISOString();
+  await writeJournal(places, {
+    ...{ kind: "update", phase: "trial", from: 1, to: 2, tries: 1, excused: [], startedAt },
+  });
+}
+
+/** Writes noise over a part of a file. */
+export async function overwrite(path: string, from: number, length: number): Promise<void> {
+  await using file = await open(path, "r+");
+  await file.write(noise("noise", length), 0, length, from);
 }
 
 /** A disk with one partition of the type that says that it is /var, and in it this file system. */
@@ -188,7 +206,16 @@ journalctl -b -o cat --no-pager _PID=1`;
       stdout.split("\n");
     const failedUnits = failed.trim() === "" ? [] : failed.trim().split(" ");
     return {
-      ...{ status: await this.status(), bootId, initrdBootId, varSource, service, fragment, failedUnits, log },
+      ...{
+        status: await this.status(),
+        bootId,
+        initrdBootId,
+        varSource,
+        service,
+        fragment,
+        failedUnits,
+        log,
+      },
     };
   }
 

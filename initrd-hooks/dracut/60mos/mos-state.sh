@@ -9,7 +9,8 @@
 #
 # Says in /run/mos/initrd-state what came of it: "found HOW" or "missing WHY DEVICE". Never fails: what follows from
 # it is decided by the program of the verified root, and by the policy.
-set -u
+# Without file name patterns: words of the command line are split, and nothing else.
+set -uf
 root=${1:-/sysroot}
 timeout=30
 wanted=
@@ -37,6 +38,16 @@ is_readonly_device() {
   return 1
 }
 
+# Sets $plain to mount options without those that are for systemd and mount(8) only: not every initrd has that program.
+plain_options() {
+  plain=
+  IFS=,
+  for option in $1; do
+    case $option in x-* | nofail | auto | comment=*) ;; *) plain=$plain${plain:+,}$option ;; esac
+  done
+  unset IFS
+}
+
 # mount_device HOW DEVICE DIRECTORY TYPE OPTIONS: waits for the device, no longer than for $timeout seconds.
 mount_device() {
   if [ ! -e "$2" ]; then
@@ -44,7 +55,10 @@ mount_device() {
     udevadm wait --timeout="$timeout" "$2" || answer "missing device $2"
   fi
   [ -x /usr/lib/systemd/systemd-fsck ] && /usr/lib/systemd/systemd-fsck "$2"
-  mount -t "$4" -o "$5" "$2" "$root$3" || answer "missing mount $2"
+  # As systemd does for the mounts of /etc/fstab.
+  [ -d "$root$3" ] || mkdir -p "$root$3"
+  plain_options "$5"
+  mount -t "$4" -o "${plain:-defaults}" "$2" "$root$3" || answer "missing mount $2"
   answer "found $1"
 }
 
