@@ -24,6 +24,7 @@ import { buildExecutable } from "../tools/build.ts";
 import { registryRoot, toolsRoot } from "../tools/roots.ts";
 import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
+import { bootOfAMachine } from "./boot.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { tpmOperations } from "./tpm.ts";
@@ -490,6 +491,7 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
     for (const [name, measure] of [
       ["start", startUp],
       ["boot", bootAgent],
+      ["boot of a machine", bootOfAMachine],
       ["verification", verification],
       ["trust", async ({ work: directory }: Bench) => await trustOfABoot(directory)],
       ["the TPM", async ({ work }: Bench) => await tpmOperations(work)],

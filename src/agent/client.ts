@@ -51,9 +51,7 @@ async function call(
     outgoing.once("error", (error) => {
       clearTimeout(timer);
       const code = systemCode(error);
-      const isNobody = code === "ENOENT" || code === "ECONNREFUSED";
-      // systemd accepts, cannot start the agent, and hangs up.
-      if (isNobody || (timeoutMs !== undefined && code === "ECONNRESET")) resolve(undefined);
+      if (code === "ENOENT" || code === "ECONNREFUSED") resolve(undefined);
       else if (code === "EACCES") {
         reject(
           new MosError("permission-denied", `not permitted to use ${socketPaths[socket]}`, {
@@ -81,11 +79,22 @@ async function readJson(response: IncomingMessage): Promise<unknown> {
   }
 }
 
-/** GET /v1/status; undefined when no agent listens, or when none can be started (without the state's disk, say). */
+/**
+ * GET /v1/status; undefined when no agent listens, or when none can be started (without the state's disk, say).
+ * Asked again when the agent leaves just then: its socket starts it anew.
+ */
 export async function requestStatus(): Promise<Status | undefined> {
-  const response = await call("status", "GET", "/v1/status", undefined, statusTimeoutMs);
-  // The agent is of the same package and trusted: it could tell us anything anyway.
-  return response === undefined ? undefined : ((await readJson(response)) as Status);
+  for (let tries = 3; tries > 0; tries--) {
+    try {
+      const response = await call("status", "GET", "/v1/status", undefined, statusTimeoutMs);
+      // The agent is of the same package and trusted: it could tell us anything anyway.
+      return response === undefined ? undefined : ((await readJson(response)) as Status);
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== "ECONNRESET" && code !== "EPIPE") throw error;
+    }
+  }
+  return undefined;
 }
 
 /** POST /v1/verify; undefined when no agent listens. */

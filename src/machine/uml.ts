@@ -132,6 +132,8 @@ function kernelCommandLine(options: UmlOptions, disks: number): string[] {
       : [`vec0:transport=tap,ifname=${options.network.tap},depth=64,gro=1`]),
     ...["root=/dev/ubda", "rw", "init=/lib/systemd/systemd"],
     ...["con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3,fd:4", "uml_dir=/machine/"],
+    // 512 pseudo terminals of the BSD kind, which nobody uses and udev looks at one by one at each boot.
+    "pty.legacy_count=0",
     ...["loglevel=5", "systemd.show_status=1", "systemd.log_color=0", "random.trust_cpu=on"],
     // Node's io_uring and a fork corrupt the page tables of this kernel (6.12um1, "Bad page map"): it is off.
     "sysctl.kernel.io_uring_disabled=2",

@@ -200,7 +200,7 @@ findmnt -n -o SOURCE /var || echo
 systemctl is-active mos-svc-svc1.service || true
 systemctl show -P FragmentPath mos-svc-svc1.service
 systemctl --failed --plain --no-legend | cut -d' ' -f1 | tr '\\n' ' '; echo
-journalctl -b -o cat --no-pager _PID=1`;
+journalctl -b -o cat --no-pager SYSLOG_IDENTIFIER=systemd`;
     const { stdout } = await this.machine.exec(script);
     const [bootId = "", initrdBootId = "", varSource = "", service = "", fragment = "", failed = "", ...log] =
       stdout.split("\n");

@@ -72,6 +72,7 @@ beforeAll(async () => {
       'SUBSYSTEM=="block", KERNEL=="ubdb*", IMPORT{cmdline}="slowdisk"\nSUBSYSTEM=="block", KERNEL=="ubdb*", ENV{slowdisk}=="?*", PROGRAM="/usr/bin/sleep $env{slowdisk}"\n',
   });
   await initrdWith(path("initrd"), base, trust());
+  await initrdWith(path("classic-initrd"), await guestInitrd({ maker: "initramfs-tools" }), trust());
   await initrdWith(path("strict-initrd"), base, trust({ bootOn: ["applied", "no-generation"] }));
   const first = (name: string, disk: string, kernelArguments: readonly string[]) => async () => {
     const start = { initrd: path("initrd"), disks: [path(disk)], kernelArguments };
@@ -101,10 +102,19 @@ beforeAll(async () => {
       },
     ],
     [
+      "initramfs-tools",
+      async (one) => {
+        await one.setFstab(`${labelled} defaults 0 2`);
+        await one.reboot({ initrd: path("classic-initrd") });
+        return await one.observe();
+      },
+    ],
+    [
       "too late",
       async (one) => {
         await one.setFstab(`${labelled} defaults,x-systemd.device-timeout=120s 0 2`);
-        await one.reboot({ kernelArguments: ["slowdisk=100", "mos.state-timeout=2"] });
+        const kernelArguments = ["slowdisk=100", "mos.state-timeout=2"];
+        await one.reboot({ initrd: path("initrd"), kernelArguments });
         return await one.observe();
       },
     ],
@@ -273,6 +283,12 @@ describe("a boot that begins in the initrd", () => {
     expect(boot.failedUnits).toEqual(["blocking.service"]);
     expectFirstTransaction({ ...boot, failedUnits: [] });
     expect(at(boot, /^Failed to start blocking.service/)).toBeLessThan(at(boot, /^Finished after.service/));
+  });
+
+  it("is the same with an initrd of initramfs-tools, which has no systemd", async () => {
+    const boot = await seen("initramfs-tools");
+    expect(began(boot).initrd).toMatchObject({ outcome: "applied", state: "found fstab" });
+    expectFirstTransaction({ ...boot, initrdBootId: boot.bootId });
   });
 
   it("is waited for while its storage is slow, and killed by nothing", async () => {
