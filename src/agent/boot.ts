@@ -3,6 +3,7 @@
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { lockPath } from "../generation/places.ts";
 import type { Transaction } from "../generation/transaction.ts";
+import type { Digest } from "../oci/digest.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { type Active, loadActive } from "./active.ts";
@@ -15,6 +16,8 @@ import { remember } from "./trust.ts";
 
 interface Running {
   readonly generation: number;
+  /** Of its install.json. */
+  readonly digest: Digest;
   readonly problems: readonly TargetProblem[];
   /** What was found damaged, and is done without. */
   readonly damage: readonly MosError[];
@@ -98,7 +101,8 @@ async function bringUpChoice(
   await fault("boot.end");
   const kind = up.applied.changed ? "applied" : "unchanged";
   const givenUp = reverting === undefined ? undefined : failureOf(reverting);
-  return { kind, generation: loaded.number, problems: up.problems, damage, trial, givenUp };
+  const { number: generation, digest } = loaded;
+  return { kind, generation, digest, problems: up.problems, damage, trial, givenUp };
 }
 
 export async function boot(

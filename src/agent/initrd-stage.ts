@@ -38,11 +38,11 @@ function endingOf(outcome: BootOutcome): Ending {
     default: {
       const [damage] = outcome.damage;
       const why = outcome.givenUp ?? damage;
-      const { generation } = outcome;
+      const { generation, digest: manifest } = outcome;
       const without = outcome.problems.map(({ service }) => service);
       return {
         ...(why === undefined ? { outcome: "applied" } : ofError("unhealthy-fallback", why)),
-        ...{ generation, without },
+        ...{ generation, manifest, without },
       };
     }
   }

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as z from "zod";
 import { systemCode } from "../errors/mos-error.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
 import type { Places } from "../services/unit-names.ts";
 import { stageOutcomeSchema } from "../trust/policy.ts";
 
@@ -14,6 +15,8 @@ const initrdSchema = z.strictObject({
   bootsOn: z.boolean(),
   /** Generation whose units were written. */
   generation: z.int().min(1).optional(),
+  /** Digest of its install.json. */
+  manifest: z.custom<Digest>(isDigest).optional(),
   /** How the state was found, or why it was not, in the words of initrd-hooks/dracut/60mos/mos-state.sh. */
   state: z.string().max(4096).optional(),
   /** Services that are missing from the units, because something of theirs is not sound. */

@@ -95,6 +95,13 @@ describe("the initrd stage", () => {
     expect(await serviceStage(context)).toBe("unchanged");
   });
 
+  it("counts for nothing when the running system has other state than the initrd had", async () => {
+    const context = await device();
+    const stale = { ...context, places: { ...context.places, state: await temporaryDirectory() } };
+    await stage(context);
+    expect(await serviceStage(stale)).toBe("no-generation");
+  });
+
   it.each([
     ["missing device /dev/mos-state", "no-state", "state-missing"],
     ["found root", "applied", undefined],
