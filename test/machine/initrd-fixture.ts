@@ -195,7 +195,7 @@ export class StagedMachine implements AsyncDisposable {
   async observe(): Promise<Observation> {
     const script = `
 echo "$(cat /proc/sys/kernel/random/boot_id | tr -d -)"
-journalctl -b -u mos-initrd-apply.service -o json -n 1 | sed -n 's/.*"_BOOT_ID":"\\([0-9a-f]*\\)".*/\\1/p'
+echo "$(journalctl -b -u mos-initrd-apply.service -o json -n 1 | sed -n 's/.*"_BOOT_ID":"\\([0-9a-f]*\\)".*/\\1/p')"
 findmnt -n -o SOURCE /var || echo
 systemctl is-active mos-svc-svc1.service || true
 systemctl show -P FragmentPath mos-svc-svc1.service
