@@ -62,7 +62,6 @@ async function mayBootOn({ trust }: AgentContext, outcome: StageOutcome): Promis
 /** Brings the current generation up as part of a boot that has not begun. Never throws. */
 export async function initrdStage(device: AgentContext): Promise<{
   readonly record: InitrdRecord;
-  readonly outcome: BootOutcome | undefined;
   readonly timings: BootTimings | undefined;
 }> {
   const context = { ...device, systemd: bootTransaction(device.unitDirectory) };
@@ -73,10 +72,10 @@ export async function initrdStage(device: AgentContext): Promise<{
   });
   if (state?.startsWith("missing ")) {
     const error = new MosError("state-missing", `cannot find the device's state: ${state}`);
-    return { record: await end(ofError("no-state", error)), outcome: undefined, timings: undefined };
+    return { record: await end(ofError("no-state", error)), timings: undefined };
   }
   const { outcome, timings } = await boot(context);
-  return { record: await end(endingOf(outcome)), outcome, timings };
+  return { record: await end(endingOf(outcome)), timings };
 }
 
 function report({ outcome, bootsOn, generation, state, without, error }: InitrdRecord, fields: object): void {

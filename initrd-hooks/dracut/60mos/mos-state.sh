@@ -115,7 +115,7 @@ if [ -r "$root/etc/fstab" ]; then
 fi
 
 if [ -n "$stateroot" ] && [ -d "$root/ostree/deploy/$stateroot/var" ]; then
-  mount --bind "$root/ostree/deploy/$stateroot/var" "$root/var" || answer "missing mount $root/ostree/deploy/$stateroot/var"
+  mount -o bind "$root/ostree/deploy/$stateroot/var" "$root/var" || answer "missing mount $root/ostree/deploy/$stateroot/var"
   answer "found ostree"
 fi
 
