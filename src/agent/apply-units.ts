@@ -7,6 +7,7 @@ import { isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.t
 import type { RenderedUnit } from "../services/model.ts";
 import { type Places, targetUnit } from "../services/unit-names.ts";
 import { fault } from "../system/fault.ts";
+import { bootLink } from "../systemd/boot-transaction.ts";
 import { escapePath } from "../systemd/escape.ts";
 import type { AgentContext } from "./context.ts";
 
@@ -124,5 +125,8 @@ function writeFiles(
   mkdirSync(context.unitDirectory, { recursive: true });
   mkdirSync(context.quadletDirectory, { recursive: true });
   for (const { kind, name, content } of write) writeFileSync(join(directoryOf(context, kind), name), content);
-  for (const { kind, name } of remove) rmSync(join(directoryOf(context, kind), name), { force: true });
+  for (const { kind, name } of remove) {
+    rmSync(join(directoryOf(context, kind), name), { force: true });
+    rmSync(bootLink(context.unitDirectory, name), { force: true });
+  }
 }

@@ -100,6 +100,7 @@ describe("the initrd stage", () => {
     const stale = { ...context, places: { ...context.places, state: await temporaryDirectory() } };
     await stage(context);
     expect(await serviceStage(stale)).toBe("no-generation");
+    expect(await readdir(join(context.unitDirectory, "multi-user.target.wants"))).toEqual([]);
   });
 
   it.each([
