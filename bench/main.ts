@@ -24,6 +24,7 @@ import { buildExecutable } from "../tools/build.ts";
 import { registryRoot, toolsRoot } from "../tools/roots.ts";
 import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
+import { bootOfAMachine } from "./boot.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { tpmOperations } from "./tpm.ts";
@@ -491,6 +492,7 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
     const measurements = [
       ["start", startUp],
       ["boot", bootAgent],
+      ["boot of a machine", bootOfAMachine],
       ["verification", verification],
       ["trust", async ({ work: directory }: Bench) => await trustOfABoot(directory)],
       ["tpm", async ({ work }: Bench) => await tpmOperations(work)],

@@ -24,7 +24,11 @@ const programs = {
   mosctl: { brief: "look at a device and update it", run: cli(() => import("./cli/mosctl/app.ts")) },
   mosd: {
     brief: "the agent; systemd starts it",
-    run: async (args) => (await import("./agent/daemon.ts")).main(args),
+    run: async (args) => {
+      if (args.length === 1 && args[0] === "--stage=initrd")
+        return await (await import("./agent/initrd-stage.ts")).main();
+      return await (await import("./agent/daemon.ts")).main(args);
+    },
   },
   mosb: { brief: "build and publish signed manifests", run: cli(() => import("./cli/mosb/app.ts")) },
   trust: { brief: "keysets and projects: who may sign manifests", run: trust },

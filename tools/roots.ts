@@ -53,6 +53,9 @@ const secureGuestPackages = [
   ...["tpm2-tools", "libtss2-tcti-device0t64"],
 ];
 
+/** What makes an initrd without systemd, which cannot be installed beside dracut. */
+const initramfsPackages = ["initramfs-tools", "busybox", "udev", "kmod", "e2fsprogs", "zstd"];
+
 /** A device's root whose security updates deltas are measured with: what its services and its administrators use. */
 const updatedPackages = [
   ...guestPackages,
@@ -98,6 +101,13 @@ export function secureGuestBase(): Promise<string> {
       `making the secure guest's base (Debian ${suite}, ${secureGuestPackages.length} packages and what they need)`,
       () => debootstrap(path, secureGuestPackages),
     ),
+  );
+}
+
+/** The tree in which an initrd is made with initramfs-tools. */
+export function initramfsBase(): Promise<string> {
+  return cached("initramfs-base", [recipe, suite, monthStamp(), ...initramfsPackages], (path) =>
+    step(`making a root with initramfs-tools (Debian ${suite})`, () => debootstrap(path, initramfsPackages)),
   );
 }
 

@@ -10,6 +10,7 @@ import { type ActivationPlan, isEmptyPlan, type LiveUnit, planActivation } from 
 import type { RenderedUnit } from "../services/model.ts";
 import { type Places, targetUnit, transitionUnit } from "../services/unit-names.ts";
 import { fault } from "../system/fault.ts";
+import { bootLink } from "../systemd/boot-transaction.ts";
 import { escapePath } from "../systemd/escape.ts";
 import { formatUnit, raw, unitNames } from "../systemd/unit-file.ts";
 import type { AgentContext } from "./context.ts";
@@ -168,5 +169,8 @@ function writeFiles(context: AgentContext, write: readonly RenderedUnit[]): void
 }
 
 function removeFiles(context: AgentContext, remove: readonly Pick<LiveUnit, "kind" | "name">[]): void {
-  for (const { kind, name } of remove) rmSync(join(directoryOf(context, kind), name), { force: true });
+  for (const { kind, name } of remove) {
+    rmSync(join(directoryOf(context, kind), name), { force: true });
+    rmSync(bootLink(context.unitDirectory, name), { force: true });
+  }
 }

@@ -418,6 +418,11 @@ export const catalogue = {
     means: "A state file is damaged.",
     hint: "mosctl update writes it anew; the store itself is checked by digest.",
   },
+  "state-missing": {
+    exit: state,
+    means: "The file system with the device's state was not there in time, or cannot be mounted.",
+    hint: "The agent looks again when the system is up. Check the disk, and its line in /etc/fstab or its partition type and label.",
+  },
   "no-generation": {
     exit: state,
     means: "No manifest has been applied on this device yet.",

@@ -17,6 +17,7 @@ const reading = new Set([
 const exceptions: Readonly<Record<string, string>> = {
   "agent/apply-units.ts": "units and the marker are below /run, which no power cut outlives",
   "agent/daemon.ts": "the sockets are below /run",
+  "agent/stage-record.ts": "what the stages of a boot tell each other is below /run",
   "oci/archive.ts": "opens to read",
   "oci/blob-read.ts": "opens to read, O_RDONLY",
   "trust/trusted-file.ts": "opens to read, O_RDONLY",
