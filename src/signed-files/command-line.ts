@@ -1,7 +1,7 @@
 // The command line of `validator`: which word is the command, and which options it has. Pure. Taken as GOption takes
 // it (the reference's start-up section): options anywhere, values attached or in the next word, short ones together.
 
-export const validatorCommands = ["sign", "validate", "install", "blob"] as const;
+const validatorCommands = ["sign", "validate", "install", "blob"] as const;
 export type ValidatorCommand = (typeof validatorCommands)[number];
 
 type Kind = "flag" | "count" | "text" | "list";

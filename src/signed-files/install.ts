@@ -63,6 +63,7 @@ async function installChecked(
     if (found !== undefined) files.push(found);
     return found !== undefined;
   });
+  if (!isWell) return false;
   const top = absolute(run, options.destination);
   const destinations = files.map(({ destination }) => destination);
   const places = placesOf(destinations, top);

@@ -54,7 +54,7 @@ export function loadPrivateKey(path: ByteText, run: Run): KeyObject | undefined 
 }
 
 /** Reads a public key; undefined when it was reported as unusable. */
-export function loadPublicKey(path: ByteText, run: Run): KeyObject | undefined {
+function loadPublicKey(path: ByteText, run: Run): KeyObject | undefined {
   const bytes = read(path, "public", run);
   if (bytes === undefined) return undefined;
   return admitted(parsed(bytes, createPublicKey, isPem(bytes, "PUBLIC KEY")), path, "public", run);

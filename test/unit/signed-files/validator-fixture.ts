@@ -67,11 +67,30 @@ export async function validatorPlace(env: Record<string, string> = {}): Promise<
         const at = join(path(name), below);
         const stat = await lstat(at);
         if (stat.isSymbolicLink()) found.push([below, `-> ${await readlink(at)}`]);
-        else found.push([below, stat.isDirectory() ? "/" : (await readFile(at)).toString()]);
+        else if (stat.isDirectory()) found.push([below, "/"]);
+        else found.push([below, stat.isFile() ? (await readFile(at)).toString() : "?"]);
       }
       return Object.fromEntries(found);
     },
   };
   await place.put({ ...pemFiles("", keyPair), ...pemFiles("other-", otherPair) });
   return place;
+}
+
+/** What {@link signedPlace} signs. */
+export const signedTree = {
+  "t/a": "A",
+  "t/b": { to: "a" },
+  "t/d/c": "C",
+  "t/d/e": { to: "c" },
+  "t/.hidden": "h",
+};
+
+/** A place with a signed tree, t. */
+export async function signedPlace(): Promise<Place> {
+  const at = await validatorPlace();
+  await at.put(signedTree);
+  const { code, err } = await at.run("sign", "-r", "--key=secret.pem", "t");
+  if (code !== 0) throw new Error(err);
+  return at;
 }
