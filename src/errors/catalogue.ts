@@ -166,7 +166,7 @@ export const catalogue = {
   "set-invalid": {
     exit: refused,
     means: "A signed set's list of contents is no such list.",
-    hint: "validator-set sign makes one.",
+    hint: "mosb set sign makes one.",
   },
   "set-mixed": {
     exit: refused,

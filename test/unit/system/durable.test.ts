@@ -19,7 +19,6 @@ const exceptions: Readonly<Record<string, string>> = {
   "agent/daemon.ts": "the sockets are below /run",
   "signed-files/write-files.ts":
     "writes as validator does, which waits for no disk; --strict does not use it",
-  "signed-files/read-files.ts": "opens to read, O_RDONLY",
   "oci/archive.ts": "opens to read",
   "oci/blob-read.ts": "opens to read, O_RDONLY",
   "trust/trusted-file.ts": "opens to read, O_RDONLY",
