@@ -66,6 +66,7 @@ class Walk {
     if (spot === undefined) return;
     try {
       await removeDirectory(spot.at);
+      this.destination.touched.delete(path);
       this.touch(path);
     } catch (error) {
       const code = systemCode(error);
@@ -135,14 +136,16 @@ class Walk {
 }
 
 async function syncTouched(destination: Destination): Promise<void> {
+  if (destination.touched.size === 0) return;
   for (const path of [...destination.touched].sort()) await (await destination.open(path))?.sync();
+  destination.touched.clear();
   await (await destination.open(destination.stageName))?.sync();
 }
 
 /** Removes the stage, and with it what was replaced. */
 export async function clearStage(destination: Destination): Promise<void> {
   const top = await destination.open("");
-  if (top === undefined) return;
+  if (top === undefined || !(await isThere(top.at(destination.stageName)))) return;
   await removeTree(top.at(destination.stageName));
   await top.sync();
 }
@@ -153,8 +156,15 @@ async function walk(destination: Destination, journal: Journal): Promise<void> {
   try {
     const stage = await view.open(view.stageName);
     const steps = new Walk(destination, stage?.at(".") ?? "/nonexistent");
-    if (journal.phase === "apply") for (const step of journal.steps) await steps.redo(step);
-    else for (const step of journal.steps.toReversed()) await steps.undo(step);
+    const isForward = journal.phase === "apply";
+    let kind: Step["do"] | undefined;
+    for (const step of isForward ? journal.steps : journal.steps.toReversed()) {
+      // What goes into a new directory may not be durable before the directory, nor may a directory be gone before
+      // what was taken out of it: each kind of step is on the disk before the next begins.
+      if (step.do !== kind) await syncTouched(destination);
+      kind = step.do;
+      await (isForward ? steps.redo(step) : steps.undo(step));
+    }
     await syncTouched(destination);
   } finally {
     await view.close();
@@ -172,19 +182,24 @@ async function finish(state: string, destination: Destination, journal: Journal)
   await clearStage(destination);
 }
 
-/** Goes on with a journal; where that fails, goes back. @throws the error that made it go back */
+/**
+ * Goes on with a journal; where that fails, goes back.
+ * @returns why it went back; undefined when the journal's ledger holds
+ * @throws the system's error when it can do neither
+ */
 export async function finishOrGoBack(
   state: string,
   destination: Destination,
   journal: Journal,
-): Promise<void> {
+): Promise<unknown> {
   try {
     await finish(state, destination, journal);
+    return undefined;
   } catch (error) {
     if (journal.phase === "undo") throw error;
     const back: Journal = { ...journal, phase: "undo" };
     await writeJournal(state, back);
     await finish(state, destination, back);
-    throw error;
+    return error;
   }
 }

@@ -221,7 +221,10 @@ async function bring(places: SetPlaces, { ledger, owned, force, prepare }: Chang
         },
       );
     }
-    if (steps.length === 0) return [];
+    if (steps.length === 0) {
+      await clearStage(destination);
+      return [];
+    }
     try {
       await prepare(destination, steps);
     } catch (error) {
@@ -231,7 +234,8 @@ async function bring(places: SetPlaces, { ledger, owned, force, prepare }: Chang
     }
     const journal: Journal = { version: 1, phase: "apply", steps: [...steps], ledger };
     await writeJournal(places.state, journal);
-    await finishOrGoBack(places.state, destination, journal);
+    const failure = await finishOrGoBack(places.state, destination, journal);
+    if (failure !== undefined) throw failure;
     return steps;
   } finally {
     await destination.close();
