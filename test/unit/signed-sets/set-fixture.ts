@@ -26,13 +26,18 @@ export async function put(directory: string, files: Files): Promise<void> {
 /** Text of files, `-> target` of links, `/` of directories. */
 export async function treeOf(directory: string): Promise<Readonly<Record<string, string>>> {
   const found: [string, string][] = [];
-  for (const name of (await readdir(directory, { recursive: true }).catch(() => [])).sort()) {
-    const at = join(directory, name);
-    const stat = await lstat(at);
-    if (stat.isSymbolicLink()) found.push([name, `-> ${await readlink(at)}`]);
-    else found.push([name, stat.isDirectory() ? "/" : await readFile(at, "utf8")]);
-  }
-  return Object.fromEntries(found);
+  const visit = async (below: string): Promise<void> => {
+    for (const name of (await readdir(join(directory, below)).catch(() => [])).sort()) {
+      const path = join(below, name);
+      const at = join(directory, path);
+      const stat = await lstat(at);
+      if (stat.isSymbolicLink()) found.push([path, `-> ${await readlink(at)}`]);
+      else found.push([path, stat.isDirectory() ? "/" : await readFile(at, "utf8")]);
+      if (stat.isDirectory()) await visit(path);
+    }
+  };
+  await visit("");
+  return Object.fromEntries(found.sort());
 }
 
 /** Makes a signed set in a directory that is replaced. */
