@@ -15,7 +15,7 @@ function padded(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc((block - (bytes.length % block)) % block)]);
 }
 
-export function tarMember({ path, type = "0", content = "", target = "", mode = 0o644, size }: Made): Buffer {
+function tarMember({ path, type = "0", content = "", target = "", mode = 0o644, size }: Made): Buffer {
   const bytes = Buffer.from(content);
   const header = Buffer.alloc(block);
   const put = (text: string, at: number): void => void header.write(text, at, "utf8");
