@@ -26,6 +26,7 @@ import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
+import { signedFiles } from "./signed.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
 
@@ -496,11 +497,17 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       ["fetching", fetching],
       ["readable tree", readableTree],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
+      [
+        "signed files",
+        async ({ mos, work: directory }: Bench) => await signedFiles(mos, join(directory, "signed")),
+      ],
     ] as const) {
       say(`measuring: ${name}`);
-      const result = await measure(subject);
-      subjects.push(result);
-      if (!json) process.stdout.write(show(result));
+      const measured = await measure(subject);
+      for (const result of Array.isArray(measured) ? measured : [measured]) {
+        subjects.push(result);
+        if (!json) process.stdout.write(show(result));
+      }
     }
     if (json) process.stdout.write(`${JSON.stringify(subjects, null, 2)}\n`);
     return true;

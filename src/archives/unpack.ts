@@ -3,8 +3,8 @@
 import { constants, createReadStream } from "node:fs";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { asMosError, MosError } from "../errors/mos-error.ts";
-import { linkLeadsInside } from "../signed-sets/links.ts";
 import { createDirectory, createSymlink, openFile } from "../system/durable.ts";
+import { linkLeadsInside } from "./links.ts";
 import { readTar, refuseArchive, type TarMember } from "./tar-stream.ts";
 
 /** How much an archive may be. */

@@ -1,9 +1,9 @@
 // The list of a signed set: every path with its type, mode, owner and digest, where they belong, and which release of
 // them this is. Pure.
 import * as z from "zod";
+import { linkLeadsInside } from "../archives/links.ts";
 import { MosError } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
-import { linkLeadsInside } from "./links.ts";
 
 /** The list, in the top directory of a set, and its signature. */
 export const manifestName = ".mos-set.json";

@@ -1,4 +1,4 @@
-// Where a link of a set leads: to something that is listed, through what is listed, or it is refused. Pure.
+// Where a link of a set or an archive leads: to something that is listed, through what is listed, or it is refused. Pure.
 interface Listed {
   readonly type: "directory" | "file" | "symlink";
   readonly target?: string;
@@ -7,7 +7,7 @@ interface Listed {
 /** As the kernel has it (MAXSYMLINKS). */
 const maxLinks = 40;
 
-/** Whether a link leads to an entry of its set, every link on the way too. An absolute target leads out. */
+/** Whether a link leads to an entry of its tree, every link on the way too. An absolute target leads out. */
 export function linkLeadsInside(path: string, entries: ReadonlyMap<string, Listed>): boolean {
   let links = 0;
   // Where the walk is, and the names that it still has to go.

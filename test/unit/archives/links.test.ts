@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { linkLeadsInside } from "../../../src/signed-sets/links.ts";
+import { linkLeadsInside } from "../../../src/archives/links.ts";
 
 type Kind = "directory" | "file" | { readonly to: string };
 
