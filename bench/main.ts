@@ -499,7 +499,11 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
       [
         "signed files",
-        async ({ mos, work: directory }: Bench) => await signedFiles(mos, join(directory, "signed")),
+        async ({ mos, work: directory }: Bench) => {
+          const all: Subject[] = [];
+          for await (const one of signedFiles(mos, join(directory, "signed"))) all.push(one);
+          return all;
+        },
       ],
     ] as const) {
       say(`measuring: ${name}`);
