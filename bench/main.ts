@@ -27,6 +27,7 @@ import { checkout } from "../tools/stamp.ts";
 import { bootOfAMachine } from "./boot.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
+import { signedFiles } from "./signed.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
 import { updates } from "./update.ts";
@@ -492,7 +493,7 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
     const measurements = [
       ["start", startUp],
       ["boot", bootAgent],
-      ["boot of a machine", bootOfAMachine],
+      ["machine", bootOfAMachine],
       ["verification", verification],
       ["trust", async ({ work: directory }: Bench) => await trustOfABoot(directory)],
       ["tpm", async ({ work }: Bench) => await tpmOperations(work)],
@@ -500,6 +501,14 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
       ["tree", readableTree],
       ["updates", async (of: Bench) => await updates({ ...of, node })],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
+      [
+        "signed",
+        async ({ mos, work: directory }: Bench) => {
+          const all: Subject[] = [];
+          for await (const one of signedFiles(mos, join(directory, "signed"))) all.push(one);
+          return all;
+        },
+      ],
     ] as const;
     const unknown = only.find((name) => !measurements.some(([known]) => known === name));
     if (unknown !== undefined) {
@@ -508,9 +517,11 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
     for (const [name, measure] of measurements) {
       if (only.length > 0 && !only.includes(name)) continue;
       say(`measuring: ${name}`);
-      const result = await measure(subject);
-      subjects.push(result);
-      if (!json) process.stdout.write(show(result));
+      const measured = await measure(subject);
+      for (const result of Array.isArray(measured) ? measured : [measured]) {
+        subjects.push(result);
+        if (!json) process.stdout.write(show(result));
+      }
     }
     if (json) process.stdout.write(`${JSON.stringify(subjects, null, 2)}\n`);
     return true;

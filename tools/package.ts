@@ -16,6 +16,8 @@ const links = {
   "usr/sbin/mosd": "../bin/mos",
   "usr/lib/mos/mosd": "../../bin/mos",
   "usr/lib/mos/bin/trust": "../../../bin/mos",
+  // containers/validator owns /usr/bin/validator, where it is installed.
+  "usr/lib/mos/bin/validator": "../../../bin/mos",
 };
 
 /** Where bash looks for a command's completions. */

@@ -121,6 +121,75 @@ export const catalogue = {
     hint: "trust keyset show KEYSET KEY privkey.pem --path prints where it is.",
   },
 
+  // Signed files and sets of them (validator).
+  "signed-source-unusable": {
+    exit: input,
+    means: "What is to be signed, validated or installed is not there, or is no file, link or directory.",
+    hint: "Name files that are there; directories need --recursive.",
+  },
+  "signed-config-invalid": {
+    exit: input,
+    means: "A configuration of validator is missing, cannot be read, or says what was probably not meant.",
+    hint: "docs/how-to/validator.md lists what a configuration may say.",
+  },
+  "signed-key-invalid": {
+    exit: input,
+    means: "A key for signed files is missing or cannot be used.",
+    hint: "Keys are Ed25519 in PEM: openssl genpkey -algorithm ed25519 -out secret.pem; openssl pkey -in secret.pem -pubout -out public.pem",
+  },
+  "signed-name-invalid": {
+    exit: input,
+    means: "A file has no name that it can be signed under: it is outside of what names are relative to.",
+    hint: "--relative-to names a directory that the file is in.",
+  },
+  "signed-file-unsigned": {
+    exit: refused,
+    means: "A file has no signature, or a signature has no file.",
+    hint: "validator sign --key=FILE makes signatures.",
+  },
+  "signed-file-invalid": {
+    exit: refused,
+    means: "The signature of a file does not hold: the file, its name or its type is another, or the key.",
+    hint: "Get the file and its signature again from whoever signed them.",
+  },
+  "signed-link-refused": {
+    exit: refused,
+    means: "A signed link leads to what is not signed along with it.",
+    hint: "Links have relative targets among the files that are installed with them.",
+  },
+  "signed-destination-unsafe": {
+    exit: refused,
+    means:
+      "What is at the destination cannot be written to safely: a link, another kind of file, or other content.",
+    hint: "Look at the path named above; --force replaces files, and nothing else.",
+  },
+  "set-invalid": {
+    exit: refused,
+    means: "A signed set's list of contents is no such list.",
+    hint: "mosb set sign makes one.",
+  },
+  "set-mixed": {
+    exit: refused,
+    means:
+      "The files of a signed set are not those of its list: one is missing, another, or more than listed.",
+    hint: "Get the whole set again; parts of different releases do not fit together.",
+  },
+  "set-older": {
+    exit: refused,
+    means: "A signed set is older than what is installed, or another one of the same serial.",
+    hint: "Sign the set again with a higher serial; going back needs a new signature too.",
+  },
+  "set-conflict": {
+    exit: refused,
+    means: "A signed set would replace what does not belong to it.",
+    hint: "Remove the file, or take it over with --force.",
+  },
+  "archive-refused": {
+    exit: refused,
+    means: "An archive has entries that would lead out of it, or more than it may have.",
+    hint: "Archives have files, directories and links inside, each once.",
+  },
+
   // Verification refused. Nothing on the device has changed.
   "anchor-missing": {
     exit: refused,

@@ -4,6 +4,7 @@ import { application, type CliContext } from "../command.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
 import { secretEncrypt } from "./secret.ts";
+import { setCommands } from "./set.ts";
 import { manifestSign } from "./sign.ts";
 import { ukiBuild, ukiInspect, ukiSign } from "./uki.ts";
 
@@ -32,5 +33,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { manifest, secret, uki },
+  { manifest, secret, set: setCommands, uki },
 );

@@ -7,6 +7,7 @@ import { gcCommand } from "./gc.ts";
 import { historyCommand } from "./history.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
+import { setCommands } from "./set.ts";
 import { statusCommand } from "./status.ts";
 import { updateCommand } from "./update.ts";
 import { verifyCommand } from "./verify.ts";
@@ -28,6 +29,7 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     history: historyCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
+    set: setCommands,
     status: statusCommand,
     update: updateCommand,
     verify: verifyCommand,
