@@ -93,7 +93,7 @@ async function stageDevice(bench: Bench, count: number): Promise<string> {
   for (let i = 0; i < count; i++) {
     const tree = join(bench.work, "trees", String(i));
     await mkdir(tree, { recursive: true });
-    await writeFile(join(tree, "name"), `service ${i}`);
+    await writeFile(join(tree, "server"), `service ${i}`, { mode: 0o755 });
     targets.push(
       `  - {service_name: s${i}, source: "rootfs:${tree}", version: "1", nsgroup: g${i}, image: {entrypoint: [/server]}, network: {type: simple, ports: [{host: ${10_000 + i}, container: 80}]}}`,
     );

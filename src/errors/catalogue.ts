@@ -109,6 +109,17 @@ export const catalogue = {
     means: "An initrd cannot be part of a unified kernel image.",
     hint: "Compress it with zstd, or not at all.",
   },
+  "program-unresolved": {
+    exit: input,
+    means:
+      "A program could not start in the root that it is in: it, its interpreter or a library is missing there.",
+    hint: "Install in that root what is missing. Libraries of another root, or laid over from another distribution, do not help.",
+  },
+  "program-malformed": {
+    exit: input,
+    means: "A program, a library or the loader's cache is not well-formed.",
+    hint: "Install the file again, from a source that can be checked.",
+  },
   "secret-invalid": {
     exit: input,
     means: "A secret cannot be encrypted for a manifest.",
