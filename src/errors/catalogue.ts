@@ -109,6 +109,21 @@ export const catalogue = {
     means: "An initrd cannot be part of a unified kernel image.",
     hint: "Compress it with zstd, or not at all.",
   },
+  "image-description-invalid": {
+    exit: input,
+    means: "What says how an OS image is to be built does not fit the schema.",
+    hint: "Correct the lines named above; docs/reference/image.md lists every field.",
+  },
+  "image-root-unusable": {
+    exit: input,
+    means: "A root file system lacks what an OS image needs, such as a kernel or dracut.",
+    hint: "docs/how-to/image.md says what has to be in it.",
+  },
+  "image-lock-mismatch": {
+    exit: refused,
+    means: "An OS image would be built from other inputs than its lock says.",
+    hint: "If they were to change: mosb image build --update-lock, and keep the new lock.",
+  },
   "program-unresolved": {
     exit: input,
     means:

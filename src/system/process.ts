@@ -13,6 +13,12 @@ const packages: Readonly<Record<string, string>> = {
   podman: "podman",
   tar: "tar",
   ukify: "systemd-ukify",
+  mmdebstrap: "mmdebstrap",
+  sfdisk: "fdisk",
+  mke2fs: "e2fsprogs",
+  "mkfs.vfat": "dosfstools",
+  mcopy: "mtools",
+  mmd: "mtools",
   "virt-fw-vars": "python3-virt-firmware",
 };
 
