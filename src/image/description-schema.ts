@@ -39,13 +39,18 @@ const fileSchema = z
     "must have one of content, source and link",
   );
 
+const packageSchema = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, "must be a package's name");
+
 const debianSchema = z.strictObject({
   suite: nameSchema.default("trixie").describe("Release of Debian."),
   mirror: lineSchema(1024)
     .default("http://deb.debian.org/debian")
     .describe("Where packages come from; a snapshot, to build what a lock says long after."),
+  kernel: packageSchema
+    .default("linux-image-cloud-amd64")
+    .describe("Package of the kernel; the default is for virtual machines."),
   packages: z
-    .array(z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, "must be a package's name"))
+    .array(packageSchema)
     .max(1024)
     .default([])
     .describe("Packages besides those that every device needs."),
@@ -120,8 +125,8 @@ const trustSchema = z.strictObject({
 });
 
 const diskSchema = z.strictObject({
-  esp: sizeSchema.default(512).describe("EFI system partition: two images have to fit."),
-  state: sizeSchema.default(4096).describe("Partition for everything that is kept."),
+  esp: sizeSchema.prefault("512M").describe("EFI system partition: two images have to fit."),
+  state: sizeSchema.prefault("4G").describe("Partition for everything that is kept."),
   swap: sizeSchema.optional().describe("Swap partition; none when left out."),
 });
 

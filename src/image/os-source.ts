@@ -15,7 +15,7 @@ const devicePackages = [
   ...["systemd", "systemd-sysv", "systemd-cryptsetup", "udev", "dbus", "kmod", "iproute2", "procps"],
   ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "nftables"],
   ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "tpm2-tools", "libtss2-tcti-device0t64"],
-  ...["libatomic1", "libstdc++6", "linux-image-cloud-amd64", "dracut", "zstd"],
+  ...["libatomic1", "libstdc++6", "dracut", "zstd"],
 ];
 
 const timeoutMs = 2 * 3600_000;
@@ -46,14 +46,14 @@ function parsePackages(text: string): LockedPackage[] {
 }
 
 async function makeDebian(
-  { suite, mirror, packages }: NonNullable<Root["debian"]>,
+  { suite, mirror, kernel, packages }: NonNullable<Root["debian"]>,
   tree: string,
   work: string,
 ): Promise<ImageLock["root"]> {
   const hook = join(work, "list-packages");
   await writeFile(hook, listPackages);
   await chmod(hook, 0o755);
-  const include = [...new Set([...devicePackages, ...packages])].join(",");
+  const include = [...new Set([...devicePackages, kernel, ...packages])].join(",");
   const args = ["--variant=minbase", `--include=${include}`, `--customize-hook=${hook}`];
   await run("mmdebstrap", ["--quiet", ...args, suite, tree, `deb ${mirror} ${suite} main`], { timeoutMs });
   return { packages: parsePackages(await readFile(join(work, "packages"), "utf8")) };

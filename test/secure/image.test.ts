@@ -1,0 +1,143 @@
+// A disk that mosb image build made, in a machine that has seen no other: from the firmware to running services,
+// without a network, and again after its power was cut.
+import { copyFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Status } from "../../src/agent/status-model.ts";
+import type { BuiltImage } from "../../src/image/build-image.ts";
+import { guestControlFiles, guestControlLink } from "../../src/machine/guest-control.ts";
+import type { Machine } from "../../src/machine/machine.ts";
+import { createQemu, qemuControlLine } from "../../src/machine/qemu.ts";
+import { buildPackage } from "../../tools/package.ts";
+import { busyboxRoot, secureGuestBase } from "../../tools/roots.ts";
+import { masked } from "../../tools/secure-image.ts";
+import { Factory, guestOptions } from "./harness.ts";
+
+let factory: Factory;
+let image: BuiltImage;
+let machine: Machine | undefined;
+
+async function publish(): Promise<string> {
+  const file = factory.path("manifest.yaml");
+  await writeFile(
+    file,
+    `version: 1
+product: ${factory.product}
+release: { serial: 1 }
+targets:
+  - service_name: web
+    version: "1"
+    source: "rootfs:${await busyboxRoot()}"
+    nsgroup: web
+    image: { entrypoint: [/bin/busybox, sleep, "100000"] }
+`,
+  );
+  const layout = `oci:${factory.path("release")}`;
+  await factory.mos("mosb", "manifest", "publish", "--project", "demo:zot", "--dest", layout, file);
+  return `${layout}:latest`;
+}
+
+/** A description of a guest that can be controlled and does not wait for what it does not have. */
+async function describeImage(services: string): Promise<string> {
+  const { packageFile } = await buildPackage();
+  const loader = "sd-boot.efi";
+  await copyFile(
+    join(factory.image.toolsRoot, "usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
+    factory.path(loader),
+  );
+  const control = guestControlFiles(qemuControlLine).map(({ path, content, mode }) => ({
+    ...{ path, content, mode: `0${mode.toString(8)}` },
+  }));
+  const file = factory.path("image.yaml");
+  const description = {
+    version: 1,
+    name: "demo",
+    release: "1.0",
+    root: {
+      source: `rootfs:${await secureGuestBase()}`,
+      install: [process.env["MOS_TEST_PACKAGE"] ?? packageFile],
+      files: [
+        ...control,
+        { path: guestControlLink.path, link: guestControlLink.target },
+        ...masked.map((unit) => ({ path: `/etc/systemd/system/${unit}`, link: "/dev/null" })),
+      ],
+      remove: ["/usr/share/doc", "/usr/share/locale", "/usr/share/man"],
+      compression: "lz4",
+    },
+    boot: { keyset: "demo", loader_file: loader, command_line: guestOptions.join(" ") },
+    trust: { product: factory.product },
+    services,
+    disk: { esp: "128M", state: "2G" },
+  };
+  await writeFile(file, JSON.stringify(description));
+  return file;
+}
+
+beforeAll(async () => {
+  factory = await Factory.create();
+  await factory.approve();
+  const file = await describeImage(await publish());
+  image = JSON.parse(
+    await factory.mos("mosb", "image", "build", "--json", "--output", factory.path("out"), file),
+  );
+  machine = await createQemu({
+    toolsRoot: factory.image.toolsRoot,
+    variables: await factory.variables("variables.fd"),
+    disks: [{ path: image.raw, readOnly: false }],
+    tpmState: await factory.tpm("tpm"),
+  });
+  await machine.start();
+  await machine.booted(400_000);
+}, 900_000);
+afterAll(async () => {
+  if (machine !== undefined) await factory.retire("image", machine);
+  await factory?.dispose();
+});
+
+function running(): Machine {
+  return machine ?? expect.fail("the machine did not start");
+}
+
+async function says(script: string): Promise<string> {
+  return (await running().exec(script, { timeoutMs: 120_000 })).stdout.trim();
+}
+
+async function waitUntilWell(): Promise<Status> {
+  return await running().waitFor(
+    "services to be well",
+    async () => {
+      const { stdout } = await running().exec(["mosctl", "status", "--json"], { accept: "any" });
+      const status = JSON.parse(stdout) as Status;
+      return status.health === "ok" ? status : undefined;
+    },
+    240_000,
+  );
+}
+
+describe("a disk that mosb image build made", () => {
+  test("starts under Secure Boot, by a loader that counts, with the signed command line", async () => {
+    expect(await says("od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-*")).toBe("1");
+    expect(await says("cat /proc/cmdline")).toBe(image.commandLine);
+    expect(await says("dmsetup status root")).toMatch(/ verity V/);
+    expect(await says(". /etc/os-release; echo $IMAGE_ID $IMAGE_VERSION")).toBe("demo 1.0");
+    // One of its three tries is used up.
+    expect(await says("ls /efi/EFI/Linux")).toBe("demo_1.0+2-1.efi");
+    expect(await says("findmnt -no SOURCE,FSTYPE /var")).toMatch(/^\/dev\/vda4 +ext4$/);
+  });
+
+  test("runs the services that came with it, verified, without a network", async () => {
+    const status = await waitUntilWell();
+    expect(status.services).toMatchObject([{ name: "web" }]);
+    expect(status.trust).toMatchObject({ signers: [{ anchor: "initrd" }] });
+    expect(await says("systemctl is-active web.service mos-factory.service || true")).toContain("active");
+    expect(await says("systemctl --failed --no-legend")).toBe("");
+  });
+
+  test("runs them after a power cut, from its own state", async () => {
+    await running().powerCut();
+    await running().start();
+    await running().booted(400_000);
+    await waitUntilWell();
+    expect(await says("systemctl show -P ConditionResult mos-factory.service")).toBe("no");
+  });
+});
