@@ -49,7 +49,7 @@ const guestPackages = [
 /** What a device with firmware, a TPM and a verified root has besides: a kernel for it, and what makes its initrd. */
 const secureGuestPackages = [
   ...guestPackages,
-  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables"],
+  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables", "systemd-repart"],
   ...["tpm2-tools", "libtss2-tcti-device0t64"],
 ];
 

@@ -293,6 +293,11 @@ export const catalogue = {
     means: "An install.json does not fit the schema or its rules, so nothing of it may run.",
     hint: "It was not made by this mosb: publish the manifest again.",
   },
+  "install-refused": {
+    exit: refused,
+    means: "An installer does not write to this machine's disks; nothing was written.",
+    hint: "Empty the disk, or build an installer that names it or may write over it (installer: in image.yaml).",
+  },
   "artifact-type-wrong": {
     exit: refused,
     means: "The reference names an artifact that is not an install manifest.",

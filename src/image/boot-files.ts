@@ -8,7 +8,15 @@ import { RootTree } from "../elf/root-tree.ts";
 import { MosError } from "../errors/mos-error.ts";
 import { initrdArchive } from "./cpio.ts";
 import type { ImageDescription } from "./description-schema.ts";
-import { loaderConfig, removableLoader, rootCommandLine, ukiDirectory, ukiFileName } from "./disk-layout.ts";
+import {
+  installArguments,
+  installTarget,
+  loaderConfig,
+  removableLoader,
+  rootCommandLine,
+  ukiDirectory,
+  ukiFileName,
+} from "./disk-layout.ts";
 import type { EspFile } from "./esp.ts";
 import { trustFiles } from "./image-trust.ts";
 import type { BootFiles } from "./os-tree.ts";
@@ -33,6 +41,8 @@ export interface BootPrograms {
   readonly commandLine: string;
   /** Everything that goes into the EFI system partition. */
   readonly esp: readonly EspFile[];
+  /** The same for an installer's, when there is to be one. */
+  readonly installerEsp: readonly EspFile[] | undefined;
 }
 
 /** Debian's package systemd-boot-efi has it here, in the image's root or on the machine that builds. */
@@ -56,6 +66,16 @@ async function readLoader({ tree, loader }: BootInput): Promise<Uint8Array> {
   }
 }
 
+/** What the kernel of an installer is told besides. Its medium has no state: /etc/fstab is for what it installs. */
+function installerArguments({ installer, disk }: ImageDescription): string {
+  const words = [
+    ...["fstab=no", `systemd.unit=${installTarget}`, `${installArguments.disk}=${installer?.disk ?? "auto"}`],
+    ...(installer?.wipe === true ? [`${installArguments.wipe}=yes`] : []),
+    ...(disk.swap === undefined ? [] : [`${installArguments.swap}=${disk.swap}`]),
+  ];
+  return words.join(" ");
+}
+
 /**
  * Makes and signs the programs.
  * @throws MosError `key-invalid`, `program-missing`, `program-failed`, and what reading trust and keys throws
@@ -67,26 +87,40 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
   const signer = await readSigner(join(key, "privkey.pem"), join(key, "cert.pem"));
   const trust = join(work, "trust.cpio");
   await writeFile(trust, initrdArchive(await trustFiles(keyset, input.policy, description.trust.product)));
+  const build = async (to: string, commandLine: string): Promise<string> => {
+    const bytes = await buildUki({
+      linux: files.kernel,
+      initrds: [files.initrd, trust],
+      commandLine,
+      osRelease: files.osRelease,
+      ...(input.splash === undefined ? {} : { splash: input.splash }),
+      pcrSigners: [],
+      signer,
+      about: name,
+    });
+    await writeFile(join(work, to), bytes);
+    return join(work, to);
+  };
   const commandLine = `${rootCommandLine(rootHash)} ${boot.command_line}`.trim();
-  const uki = join(work, "uki.efi");
-  const bytes = await buildUki({
-    linux: files.kernel,
-    initrds: [files.initrd, trust],
-    commandLine,
-    osRelease: files.osRelease,
-    ...(input.splash === undefined ? {} : { splash: input.splash }),
-    pcrSigners: [],
-    signer,
-    about: name,
-  });
-  await writeFile(uki, bytes);
-  if (boot.loader === "none") return { uki, commandLine, esp: [{ path: removableLoader, source: uki }] };
+  const uki = await build("uki.efi", commandLine);
+  const installerEsp =
+    description.installer === undefined
+      ? undefined
+      : [
+          {
+            path: removableLoader,
+            source: await build("installer.efi", `${commandLine} ${installerArguments(description)}`),
+          },
+        ];
+  if (boot.loader === "none")
+    return { uki, commandLine, esp: [{ path: removableLoader, source: uki }], installerEsp };
   const [loader, config] = [join(work, "loader.efi"), join(work, "loader.conf")];
   await writeFile(loader, signImage(await readLoader(input), signer.key, signer.certificate, "systemd-boot"));
   await writeFile(config, loaderText);
   return {
     uki,
     commandLine,
+    installerEsp,
     esp: [
       { path: removableLoader, source: loader },
       { path: `${ukiDirectory}/${ukiFileName(name, release, boot.tries)}`, source: uki },

@@ -5,13 +5,10 @@ import { mkdir, mkdtemp, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
-import { run } from "../system/process.ts";
 import { keysetPath } from "../trust/keyset-files.ts";
 import { makeBootPrograms } from "./boot-files.ts";
 import type { ImageDescription } from "./description-schema.ts";
-import { type DiskPartition, makeDisk } from "./disk.ts";
-import { partitions, rootPartitionUuids } from "./disk-layout.ts";
-import { makeEsp } from "./esp.ts";
+import { makeDisks } from "./disks.ts";
 import { copyRelease } from "./factory.ts";
 import { fileDigest } from "./file-digest.ts";
 import { makeHostfs } from "./hostfs.ts";
@@ -20,7 +17,6 @@ import { checkLock, encodeLock, type ImageLock, parseLock } from "./lock.ts";
 import { makeTree } from "./os-source.ts";
 import { finishTree } from "./os-tree.ts";
 import { sbom } from "./sbom.ts";
-import { uuidFrom } from "./stable-uuid.ts";
 
 interface BuildInput {
   readonly description: ImageDescription;
@@ -40,6 +36,8 @@ interface BuildInput {
 
 export interface BuiltImage {
   readonly raw: string;
+  /** The installer's medium, when there is to be one. */
+  readonly installer?: string;
   readonly uki: string;
   readonly sbom: string;
   readonly lock: string;
@@ -56,8 +54,6 @@ export interface BuiltImage {
 /** How many steps {@link BuildInput.onStep} is called for. */
 export const buildSteps = 7;
 
-const mebibyte = 1024 * 1024;
-
 async function readLock(file: string): Promise<ImageLock | undefined> {
   return existsSync(file) ? parseLock(await readFile(file), file) : undefined;
 }
@@ -73,27 +69,6 @@ async function digests({ description, baseDirectory }: BuildInput): Promise<Reco
   const found: Record<string, string> = {};
   for (const path of named) found[path] = await fileDigest(resolve(baseDirectory, path));
   return found;
-}
-
-/** An empty file system that is the same each time. */
-async function makeState(to: string, size: number, epoch: number, seed: string): Promise<void> {
-  await using handle = await open(to, "w");
-  await handle.truncate(size * mebibyte);
-  const uuid = uuidFrom(seed, "state");
-  const form = ["-U", uuid, "-E", `hash_seed=${uuid},root_owner=0:0,nodiscard`, "-L", partitions.state.label];
-  // Before 1.47.1 e2fsprogs has a name of its own for it.
-  const time = { SOURCE_DATE_EPOCH: String(epoch), E2FSPROGS_FAKE_TIME: String(epoch) };
-  await run("mke2fs", ["-q", "-t", "ext4", ...form, to], {
-    env: { ...time, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
-  });
-}
-
-async function makeSwap(to: string, size: number, seed: string): Promise<void> {
-  await using handle = await open(to, "w");
-  await handle.truncate(size * mebibyte);
-  await run("mkswap", ["--uuid", uuidFrom(seed, "swap"), "--label", partitions.swap.label, to], {
-    env: { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
-  });
 }
 
 function checkOutput(paths: readonly string[], replace: boolean): void {
@@ -125,7 +100,8 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
   const output = (suffix: string): string =>
     join(resolve(input.outputDirectory), `${name}_${release}${suffix}`);
   const results = { raw: output(".raw"), uki: output(".efi"), sbom: output(".spdx.json") };
-  checkOutput(Object.values(results), input.replace);
+  const installer = description.installer === undefined ? undefined : output(".installer.raw");
+  checkOutput([...Object.values(results), ...(installer === undefined ? [] : [installer])], input.replace);
   const keyset = await keysetPath(input.keysets, description.boot.keyset);
   const locked = input.updateLock ? undefined : await readLock(input.lockFile);
   const epoch = input.epoch ?? locked?.epoch ?? Math.floor(Date.now() / 1000);
@@ -171,34 +147,32 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
       ...{ policy: absolute(description.trust.policy) },
     });
     onStep("putting the disk together");
-    await makeEsp(path("esp"), description.disk.esp * mebibyte, boot.esp, epoch, seed);
-    await makeState(path("state"), description.disk.state, epoch, seed);
-    const uuids = rootPartitionUuids(rootHash);
-    const parts: DiskPartition[] = [
-      { ...partitions.esp, uuid: uuidFrom(seed, "esp"), source: path("esp") },
-      { ...partitions.root, uuid: uuids.root, source: rootFile },
-      { ...partitions.rootVerity, uuid: uuids.verity, source: verityFile },
-      { ...partitions.state, uuid: uuidFrom(seed, "state-partition"), source: path("state") },
-    ];
-    if (description.disk.swap !== undefined) {
-      await makeSwap(path("swap"), description.disk.swap, seed);
-      parts.push({ ...partitions.swap, uuid: uuidFrom(seed, "swap-partition"), source: path("swap") });
-    }
-    await makeDisk(path("raw"), uuidFrom(seed, "disk"), parts);
+    const disks = await makeDisks({
+      ...{ description, boot, rootHash, epoch, seed, work },
+      ...{ root: rootFile, verity: verityFile },
+    });
     onStep("finishing");
     const osRelease = await readFile(files.osRelease, "utf8");
     const distribution = /^ID="?([^"\n]*)"?$/m.exec(osRelease)?.[1] ?? "linux";
     const document = sbom({ name, release, rootHash, epoch, distribution, packages, services });
-    const digest = await fileDigest(path("raw"));
-    const sizes = await Promise.all([rootFile, verityFile, path("raw")].map(sizeOf));
+    const digest = await fileDigest(disks.raw);
+    const sizes = await Promise.all([rootFile, verityFile, disks.raw].map(sizeOf));
     await writeFileAtomic(results.sbom, document);
     await rename(boot.uki, results.uki);
-    await rename(path("raw"), results.raw);
+    await rename(disks.raw, results.raw);
+    if (disks.installer !== undefined && installer !== undefined) await rename(disks.installer, installer);
     // Last: a lock is of an image that was made.
     await writeFileAtomic(input.lockFile, encodeLock(lock));
     const [rootSize = 0, veritySize = 0] = sizes.map(({ size }) => size);
     return {
-      ...{ ...results, lock: input.lockFile, rootHash, commandLine: boot.commandLine, digest },
+      ...{
+        ...results,
+        ...(installer === undefined ? {} : { installer }),
+        lock: input.lockFile,
+        rootHash,
+        commandLine: boot.commandLine,
+        digest,
+      },
       ...{ packages: packages.length, rootBytes: rootSize + veritySize, diskBytes: sizes[2]?.used ?? 0 },
     };
   } finally {

@@ -130,6 +130,19 @@ const diskSchema = z.strictObject({
   swap: sizeSchema.optional().describe("Swap partition; none when left out."),
 });
 
+const installerSchema = z.strictObject({
+  disk: z
+    .union([z.literal("auto"), pathSchema])
+    .default("auto")
+    .describe(
+      "Disk that is installed onto: a path such as `/dev/nvme0n1`, or `auto`, the only one besides the medium.",
+    ),
+  wipe: z
+    .boolean()
+    .default(false)
+    .describe("Whether a disk that is not empty may be written over. It is on the signed command line."),
+});
+
 export const imageDescriptionSchema = z.strictObject({
   version: z.literal(1, "must be 1, the only version there is").describe("Version of this format."),
   name: wordSchema.describe("Name of the image: in os-release, and of all files that are made."),
@@ -144,6 +157,11 @@ export const imageDescriptionSchema = z.strictObject({
     .optional()
     .describe(
       "A published manifest, as `mosb manifest publish --dest` made it, that is applied at the first start, without a network.",
+    ),
+  installer: installerSchema
+    .optional()
+    .describe(
+      "A second image is made, for a USB stick: it installs the first one onto a disk, unattended. The root has to have systemd-repart.",
     ),
   disk: diskSchema.prefault({}).describe("Partitions; sizes are numbers with M, G or T."),
 });

@@ -66,6 +66,26 @@ export function fstab(hasSwap: boolean): string {
   return `${lines.join("\n")}\n`;
 }
 
+/** On an installer's medium, beside root and hash tree of the system that it installs. */
+export const installerPartitions = {
+  /** What starts the installer. */
+  esp: { type: partitions.esp.type, name: "mos-install-boot", label: "INSTALL" },
+  /** The EFI system partition of the system that is installed (type: Linux filesystem data). */
+  payload: { type: "0fc63daf-8483-4772-8e79-3d69d8477de4", name: "mos-install-esp" },
+} as const satisfies Record<string, PartitionKind>;
+
+/** What the kernel of an installer is told: to install onto this disk (or `auto`), and nothing of /etc/fstab. */
+export const installArguments = {
+  disk: "mos.install",
+  /** `yes`: a disk that is not empty is written over. */
+  wipe: "mos.install.wipe",
+  /** MiB of swap; none without it. */
+  swap: "mos.install.swap",
+} as const;
+
+/** The target of units/ that an installer starts instead of the usual one. */
+export const installTarget = "mos-install.target";
+
 /** Where the EFI system partition is mounted. */
 export const espMount = "/efi";
 

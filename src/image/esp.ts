@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { run } from "../system/process.ts";
-import { partitions } from "./disk-layout.ts";
 
 export interface EspFile {
   /** In the partition, such as `EFI/BOOT/BOOTX64.EFI`. */
@@ -24,24 +23,29 @@ function directoriesOf(files: readonly EspFile[]): string[] {
   return [...new Set(all)].sort();
 }
 
+interface EspOptions {
+  /** Bytes. */
+  readonly size: number;
+  readonly label: string;
+  /** Seconds; of every file in it. */
+  readonly epoch: number;
+  /** What is the same each time. */
+  readonly seed: string;
+}
+
 /**
  * Makes the partition in a file of its own.
- * @param size bytes
- * @param epoch seconds; of every file in it
  * @throws MosError `program-missing`, `program-failed`, `no-space`
  */
 export async function makeEsp(
   to: string,
-  size: number,
   files: readonly EspFile[],
-  epoch: number,
-  seed: string,
+  { size, label, epoch, seed }: EspOptions,
 ): Promise<void> {
   await using handle = await open(to, "w");
   await handle.truncate(size);
-  const serial = createHash("sha256").update(`mos esp ${seed}`).digest("hex").slice(0, 8);
+  const serial = createHash("sha256").update(`mos esp ${label} ${seed}`).digest("hex").slice(0, 8);
   const env = { SOURCE_DATE_EPOCH: String(epoch), TZ: "UTC", MTOOLS_SKIP_CHECK: "1" };
-  const label = partitions.esp.label;
   await run("mkfs.vfat", ["--invariant", "-F", "32", "-n", label, "-i", serial, to], {
     env: { ...env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
   });

@@ -15,6 +15,7 @@ const packages: Readonly<Record<string, string>> = {
   ukify: "systemd-ukify",
   mmdebstrap: "mmdebstrap",
   sfdisk: "fdisk",
+  "systemd-repart": "systemd-repart",
   mke2fs: "e2fsprogs",
   "mkfs.vfat": "dosfstools",
   mcopy: "mtools",

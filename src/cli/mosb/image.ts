@@ -103,6 +103,7 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
         keyValues(stdout, [
           ["disk", `${built.raw}, ${formatBytes(built.diskBytes)} used`],
           ["digest", built.digest],
+          ["installer", built.installer],
           ["kernel image", built.uki],
           ["root", `${formatBytes(built.rootBytes)}, ${built.packages} packages`],
           ["root hash", built.rootHash],
