@@ -161,6 +161,17 @@ export function registryRoot(): Promise<string> {
   );
 }
 
+/** The tree with QEMU's programs for disk images. */
+export function diskToolsRoot(): Promise<string> {
+  return cached("disk-tools", [recipe, suite, monthStamp()], (path) =>
+    step(`unpacking QEMU's programs for disks (Debian ${suite})`, async () => {
+      await debootstrap(path, ["qemu-utils"], "extract");
+      for (const name of ["dev", "proc", "tmp", "mnt"]) await mkdir(join(path, name), { recursive: true });
+      for (const name of ["lib", "lib64", "bin", "sbin"]) await symlink(`usr/${name}`, join(path, name));
+    }),
+  );
+}
+
 /** A service of two megabytes for tests: Debian's busybox-static, and the directories that a container needs. */
 export function busyboxRoot(): Promise<string> {
   return cached("busybox", [recipe, suite, monthStamp()], (path) =>

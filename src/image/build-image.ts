@@ -5,6 +5,7 @@ import { mkdir, mkdtemp, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
+import { run } from "../system/process.ts";
 import { keysetPath } from "../trust/keyset-files.ts";
 import { makeBootPrograms } from "./boot-files.ts";
 import type { ImageDescription } from "./description-schema.ts";
@@ -27,6 +28,8 @@ interface BuildInput {
   /** Directory of all keysets. */
   readonly keysets: string;
   readonly outputDirectory: string;
+  /** The disk is to be there as qcow2 too. */
+  readonly qcow2: boolean;
   /** Files that are there already may be replaced. */
   readonly replace: boolean;
   /** Seconds; undefined takes that of the lock, or now for the first one. */
@@ -36,6 +39,7 @@ interface BuildInput {
 
 export interface BuiltImage {
   readonly raw: string;
+  readonly qcow2?: string;
   /** The installer's medium, when there is to be one. */
   readonly installer?: string;
   readonly uki: string;
@@ -80,6 +84,11 @@ function checkOutput(paths: readonly string[], replace: boolean): void {
   });
 }
 
+/** What is empty takes no room in it, wherever it is copied. */
+async function convert(raw: string, to: string): Promise<void> {
+  await run("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, to], { timeoutMs: 3600_000 });
+}
+
 /** @throws MosError `permission-denied` */
 function needRoot(): void {
   if (process.geteuid?.() === 0) return;
@@ -100,8 +109,11 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
   const output = (suffix: string): string =>
     join(resolve(input.outputDirectory), `${name}_${release}${suffix}`);
   const results = { raw: output(".raw"), uki: output(".efi"), sbom: output(".spdx.json") };
-  const installer = description.installer === undefined ? undefined : output(".installer.raw");
-  checkOutput([...Object.values(results), ...(installer === undefined ? [] : [installer])], input.replace);
+  const optional = {
+    ...(description.installer === undefined ? {} : { installer: output(".installer.raw") }),
+    ...(input.qcow2 ? { qcow2: output(".qcow2") } : {}),
+  };
+  checkOutput([...Object.values(results), ...Object.values(optional)], input.replace);
   const keyset = await keysetPath(input.keysets, description.boot.keyset);
   const locked = input.updateLock ? undefined : await readLock(input.lockFile);
   const epoch = input.epoch ?? locked?.epoch ?? Math.floor(Date.now() / 1000);
@@ -157,17 +169,20 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
     const document = sbom({ name, release, rootHash, epoch, distribution, packages, services });
     const digest = await fileDigest(disks.raw);
     const sizes = await Promise.all([rootFile, verityFile, disks.raw].map(sizeOf));
+    if (optional.qcow2 !== undefined) await convert(disks.raw, path("qcow2"));
     await writeFileAtomic(results.sbom, document);
     await rename(boot.uki, results.uki);
     await rename(disks.raw, results.raw);
-    if (disks.installer !== undefined && installer !== undefined) await rename(disks.installer, installer);
+    if (optional.qcow2 !== undefined) await rename(path("qcow2"), optional.qcow2);
+    if (disks.installer !== undefined && optional.installer !== undefined)
+      await rename(disks.installer, optional.installer);
     // Last: a lock is of an image that was made.
     await writeFileAtomic(input.lockFile, encodeLock(lock));
     const [rootSize = 0, veritySize = 0] = sizes.map(({ size }) => size);
     return {
       ...{
         ...results,
-        ...(installer === undefined ? {} : { installer }),
+        ...optional,
         lock: input.lockFile,
         rootHash,
         commandLine: boot.commandLine,

@@ -15,7 +15,7 @@ const devicePackages = [
   ...["systemd", "systemd-sysv", "systemd-cryptsetup", "udev", "dbus", "kmod", "iproute2", "procps"],
   ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "nftables"],
   ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "tpm2-tools", "libtss2-tcti-device0t64"],
-  ...["libatomic1", "libstdc++6", "dracut", "zstd"],
+  ...["libatomic1", "libstdc++6", "dracut", "zstd", "systemd-repart"],
 ];
 
 const timeoutMs = 2 * 3600_000;

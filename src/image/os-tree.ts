@@ -139,6 +139,11 @@ async function putFiles({ description, tree, baseDirectory }: TreeInput): Promis
   }
 }
 
+/** Run at each login by pam_motd(8) of Debian: what the device says of itself now, not when it was built. */
+const loginReport = "/etc/update-motd.d/60-mos";
+const loginScript =
+  "#!/bin/sh\n# Generation, services and whom they were signed by.\nexec /usr/bin/mosctl status\n";
+
 function motd({ name, release }: ImageDescription): string {
   return `${name} ${release}\n\nThis system was verified when it started. What runs, who signed it and what failed:  mosctl status\n`;
 }
@@ -242,6 +247,8 @@ export async function finishTree(input: TreeInput): Promise<BootFiles> {
   await put(tree, "/etc/hostname", `${description.root.hostname}\n`);
   await put(tree, "/etc/fstab", fstab(description.disk.swap !== undefined));
   await put(tree, "/etc/motd", motd(description));
+  if (new RootTree([tree]).find("/usr/bin/mosctl") !== undefined)
+    await put(tree, loginReport, loginScript, 0o755);
   await putFiles(input);
   if (factory !== undefined) await cp(factory, hostPath(tree, factoryLayout), { recursive: true });
   const version = await kernelVersion(tree);

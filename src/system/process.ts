@@ -19,6 +19,7 @@ const packages: Readonly<Record<string, string>> = {
   mke2fs: "e2fsprogs",
   "mkfs.vfat": "dosfstools",
   mcopy: "mtools",
+  "qemu-img": "qemu-utils",
   mmd: "mtools",
   "virt-fw-vars": "python3-virt-firmware",
 };

@@ -9,7 +9,7 @@ import { type BuiltImage, buildImage } from "../../src/image/build-image.ts";
 import { parseImageDescription } from "../../src/image/description.ts";
 import { run } from "../../src/system/process.ts";
 import { addKeyset, addProject } from "../../src/trust/keyset.ts";
-import { secureGuestBase, toolsRoot } from "../../tools/roots.ts";
+import { diskToolsRoot, secureGuestBase, toolsRoot } from "../../tools/roots.ts";
 import { writeElf } from "../unit/elf/elf-writer.ts";
 import { trixiePrograms } from "./trixie-programs.ts";
 
@@ -23,7 +23,7 @@ const replaced = process.env["PATH"];
 async function build(text: string, output: string, lock = "image.lock.json"): Promise<BuiltImage> {
   return await buildImage({
     ...{ description: parseImageDescription(text, "image.yaml"), baseDirectory: work },
-    ...{ lockFile: join(work, lock), updateLock: false, keysets: join(work, "keys") },
+    ...{ lockFile: join(work, lock), updateLock: false, keysets: join(work, "keys"), qcow2: output === "a" },
     ...{ outputDirectory: join(work, output), replace: false, epoch: undefined, onStep: () => undefined },
   });
 }
@@ -42,6 +42,7 @@ beforeAll(async () => {
   work = await mkdtemp(join(tmpdir(), "mos-image-"));
   const tools = await toolsRoot();
   process.env["PATH"] = await trixiePrograms(tools, work, ["ukify"]);
+  process.env["PATH"] = await trixiePrograms(await diskToolsRoot(), work, ["qemu-img"]);
   await copyFile(join(tools, "usr/lib/systemd/boot/efi/systemd-bootx64.efi"), join(work, "sd-boot.efi"));
   await addKeyset({ root: join(work, "keys"), name: "demo", organizations: ["Example"], keyType: "p256" });
   const { uuid } = await addProject(join(work, "keys"), "demo", "zot");
@@ -55,6 +56,7 @@ root:
   compression: lz4
 boot: {keyset: demo, loader_file: sd-boot.efi, command_line: "console=ttyS0"}
 trust: {product: ${uuid}}
+installer: {disk: auto}
 disk: {esp: 96M, state: 64M, swap: 16M}
 `;
   first = await build(description, "a");
@@ -68,12 +70,27 @@ afterAll(async () => {
 describe("two builds from one lock", () => {
   test("give the same disk, kernel image and SBOM, byte for byte", async () => {
     await run("cmp", [first.raw, second.raw]);
+    await run("cmp", [first.installer ?? "", second.installer ?? ""]);
     for (const part of ["uki", "sbom"] as const)
       expect((await readFile(first[part])).equals(await readFile(second[part]))).toBe(true);
+    const { qcow2: _, ...rest } = first;
     expect(second).toEqual({
-      ...first,
-      ...{ raw: second.raw, uki: second.uki, sbom: second.sbom, diskBytes: second.diskBytes },
+      ...rest,
+      ...{
+        installer: second.installer,
+        raw: second.raw,
+        uki: second.uki,
+        sbom: second.sbom,
+        diskBytes: second.diskBytes,
+      },
     });
+  });
+
+  test("are the same disk as qcow2", async () => {
+    await run("qemu-img", ["check", "--quiet", first.qcow2 ?? ""]);
+    const formats = ["-f", "raw", "-F", "qcow2"];
+    const { stdout } = await run("qemu-img", ["compare", ...formats, first.raw, first.qcow2 ?? ""]);
+    expect(stdout).toContain("Images are identical.");
   });
 
   test("list what the root has installed", async () => {

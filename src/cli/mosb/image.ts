@@ -19,6 +19,7 @@ interface BuildFlags extends JsonFlag {
   readonly lock?: string;
   readonly updateLock?: boolean;
   readonly replace?: boolean;
+  readonly qcow2?: boolean;
 }
 
 /** SOURCE_DATE_EPOCH (reproducible-builds.org). */
@@ -60,6 +61,12 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
           optional: true,
           withNegated: false,
         },
+        qcow2: {
+          kind: "boolean",
+          brief: "Make the disk as qcow2 too (with qemu-img)",
+          optional: true,
+          withNegated: false,
+        },
         replace: {
           kind: "boolean",
           brief: "Write over what is there already",
@@ -92,6 +99,7 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
           keysets: keysetsDirectory(env),
           outputDirectory: flags.output ?? base,
           replace: flags.replace === true,
+          qcow2: flags.qcow2 === true,
           epoch: epochOf(env["SOURCE_DATE_EPOCH"]),
           onStep: (what) => progress.update(step++, buildSteps, what),
         });
@@ -103,6 +111,7 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
         keyValues(stdout, [
           ["disk", `${built.raw}, ${formatBytes(built.diskBytes)} used`],
           ["digest", built.digest],
+          ["qcow2", built.qcow2],
           ["installer", built.installer],
           ["kernel image", built.uki],
           ["root", `${formatBytes(built.rootBytes)}, ${built.packages} packages`],
