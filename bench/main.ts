@@ -25,6 +25,7 @@ import { registryRoot, toolsRoot } from "../tools/roots.ts";
 import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
+import { imageBuilds } from "./image.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
@@ -495,6 +496,7 @@ export async function bench({ json }: { readonly json: boolean }): Promise<boole
       ["the TPM", async ({ work }: Bench) => await tpmOperations(work)],
       ["fetching", fetching],
       ["readable tree", readableTree],
+      ["OS image", async ({ work: directory }: Bench) => await imageBuilds(directory)],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
     ] as const) {
       say(`measuring: ${name}`);

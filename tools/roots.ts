@@ -59,6 +59,9 @@ const updatedPackages = [
   ...["nginx", "openssl", "ca-certificates", "python3", "sqlite3", "openssh-server", "tcpdump", "jq"],
 ];
 
+/** coreutils: programs are started by env(1). */
+const diskToolsPackages = ["qemu-utils", "coreutils"];
+
 /** Where the registry of the demo keeps its images (a volume of the service) and listens. */
 const registryConfig = `version: 0.1
 storage:
@@ -163,9 +166,9 @@ export function registryRoot(): Promise<string> {
 
 /** The tree with QEMU's programs for disk images. */
 export function diskToolsRoot(): Promise<string> {
-  return cached("disk-tools", [recipe, suite, monthStamp()], (path) =>
+  return cached("disk-tools", [recipe, suite, monthStamp(), ...diskToolsPackages], (path) =>
     step(`unpacking QEMU's programs for disks (Debian ${suite})`, async () => {
-      await debootstrap(path, ["qemu-utils"], "extract");
+      await debootstrap(path, diskToolsPackages, "extract");
       for (const name of ["dev", "proc", "tmp", "mnt"]) await mkdir(join(path, name), { recursive: true });
       for (const name of ["lib", "lib64", "bin", "sbin"]) await symlink(`usr/${name}`, join(path, name));
     }),

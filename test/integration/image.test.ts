@@ -8,10 +8,8 @@ import { MosError } from "../../src/errors/mos-error.ts";
 import { type BuiltImage, buildImage } from "../../src/image/build-image.ts";
 import { parseImageDescription } from "../../src/image/description.ts";
 import { run } from "../../src/system/process.ts";
-import { addKeyset, addProject } from "../../src/trust/keyset.ts";
-import { diskToolsRoot, secureGuestBase, toolsRoot } from "../../tools/roots.ts";
 import { writeElf } from "../unit/elf/elf-writer.ts";
-import { trixiePrograms } from "./trixie-programs.ts";
+import { prepareImage } from "./image-fixture.ts";
 
 let work: string;
 let description: string;
@@ -40,25 +38,7 @@ async function refusal(text: string, lock = "other.lock.json"): Promise<MosError
 
 beforeAll(async () => {
   work = await mkdtemp(join(tmpdir(), "mos-image-"));
-  const tools = await toolsRoot();
-  process.env["PATH"] = await trixiePrograms(tools, work, ["ukify"]);
-  process.env["PATH"] = await trixiePrograms(await diskToolsRoot(), work, ["qemu-img"]);
-  await copyFile(join(tools, "usr/lib/systemd/boot/efi/systemd-bootx64.efi"), join(work, "sd-boot.efi"));
-  await addKeyset({ root: join(work, "keys"), name: "demo", organizations: ["Example"], keyType: "p256" });
-  const { uuid } = await addProject(join(work, "keys"), "demo", "zot");
-  description = `version: 1
-name: demo
-release: "1"
-root:
-  source: "rootfs:${await secureGuestBase()}"
-  files: [{path: /etc/example, content: "hello\\n", mode: "0600"}]
-  remove: [/usr/share/doc, /usr/share/locale, /usr/share/man]
-  compression: lz4
-boot: {keyset: demo, loader_file: sd-boot.efi, command_line: "console=ttyS0"}
-trust: {product: ${uuid}}
-installer: {disk: auto}
-disk: {esp: 96M, state: 64M, swap: 16M}
-`;
+  description = await prepareImage(work);
   first = await build(description, "a");
   second = await build(description, "b");
 }, 600_000);

@@ -11,6 +11,7 @@ import { createQemu, qemuControlLine } from "../../src/machine/qemu.ts";
 import { buildPackage } from "../../tools/package.ts";
 import { busyboxRoot, secureGuestBase } from "../../tools/roots.ts";
 import { masked } from "../../tools/secure-image.ts";
+import { documentation } from "../integration/image-fixture.ts";
 import { Factory, guestOptions } from "./harness.ts";
 
 const diskBytes = 6 * 1024 ** 3;
@@ -63,7 +64,7 @@ async function describeImage(services: string): Promise<string> {
         { path: guestControlLink.path, link: guestControlLink.target },
         ...masked.map((unit) => ({ path: `/etc/systemd/system/${unit}`, link: "/dev/null" })),
       ],
-      remove: ["/usr/share/doc", "/usr/share/locale", "/usr/share/man"],
+      remove: documentation,
       compression: "lz4",
     },
     boot: { keyset: "demo", loader_file: loader, command_line: guestOptions.join(" ") },
