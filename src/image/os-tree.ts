@@ -1,5 +1,6 @@
 // Makes a device's root of a distribution's: packages and files are put in, the initrd is made by the root's own
 // dracut, and everything goes that would differ from build to build. What comes out is a tree, a kernel and an initrd.
+import { lstatSync } from "node:fs";
 import {
   chmod,
   copyFile,
@@ -88,15 +89,21 @@ const volatileRoot = [
  */
 function hostPath(tree: string, path: string): string {
   const root = new RootTree([tree]);
+  const refuse = (why: string): never => {
+    throw new MosError("image-root-unusable", `cannot put ${path} into the root: ${why}`, { about: path });
+  };
   const names: string[] = [];
   for (let at = path; ; at = dirname(at)) {
     names.unshift(basename(at));
     const parent = root.find(dirname(at));
     if (parent === undefined) continue;
-    if (parent.kind === "directory") return join(parent.host, ...names);
-    throw new MosError("image-root-unusable", `cannot put ${path} into the root: it is below a file`, {
-      about: path,
-    });
+    if (parent.kind !== "directory") return refuse("it is below a file");
+    const [first = "", ...below] = names;
+    const next = join(parent.host, first);
+    // It leads to nothing in the root, and may lead to something here.
+    if (below.length > 0 && lstatSync(next, { throwIfNoEntry: false }) !== undefined)
+      return refuse("it is below a link that leads nowhere");
+    return join(next, ...below);
   }
 }
 
@@ -166,7 +173,8 @@ async function nameImage(tree: string, { name, release }: ImageDescription): Pro
 
 /** The one kernel of a root. @throws MosError `image-root-unusable` */
 async function kernelVersion(tree: string): Promise<string> {
-  const versions = await readdir(join(tree, "usr/lib/modules")).catch(() => []);
+  const modules = new RootTree([tree]).find("/usr/lib/modules");
+  const versions = modules?.kind === "directory" ? await readdir(modules.host) : [];
   const [version] = versions;
   if (version !== undefined && versions.length === 1) return version;
   throw new MosError(
@@ -250,7 +258,11 @@ export async function finishTree(input: TreeInput): Promise<BootFiles> {
   if (new RootTree([tree]).find("/usr/bin/mosctl") !== undefined)
     await put(tree, loginReport, loginScript, 0o755);
   await putFiles(input);
-  if (factory !== undefined) await cp(factory, hostPath(tree, factoryLayout), { recursive: true });
+  if (factory !== undefined) {
+    const to = hostPath(tree, factoryLayout);
+    await rm(to, { recursive: true, force: true });
+    await cp(factory, to, { recursive: true });
+  }
   const version = await kernelVersion(tree);
   await mkdir(output, { recursive: true });
   const files = {

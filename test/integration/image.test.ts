@@ -1,6 +1,6 @@
 // mosb image build with the real programs: the same disk twice, what is on it as foreign programs read it, and inputs
 // that are not what the lock says.
-import { copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -181,6 +181,17 @@ describe("a build", () => {
     expect(error.message).toBe(
       "cannot run /sbin/init in the root of the image: it needs libsystemd-shared-250.so, which that root does not have",
     );
+  });
+
+  test("writes nothing outside of a root whose directories are links", async () => {
+    const text = await smallRoot("links");
+    await writeFile(join(work, "links/sbin/init"), "an init", { mode: 0o755 });
+    await mkdir(join(work, "outside"));
+    await symlink(join(work, "outside"), join(work, "links/etc"));
+    const error = await refusal(text);
+    expect(error.code).toBe("image-root-unusable");
+    expect(error.message).toContain("/etc/hostname into the root: it is below a link that leads nowhere");
+    expect((await run("ls", ["-A", join(work, "outside")])).stdout).toBe("");
   });
 
   test("of a root without a kernel fails, and leaves nothing behind", async () => {

@@ -14,6 +14,8 @@ import { masked } from "../../tools/secure-image.ts";
 import { documentation } from "../integration/image-fixture.ts";
 import { Factory, guestOptions } from "./harness.ts";
 
+// On a machine that does other work besides, udev takes its time to find a disk.
+const commandLine = [...guestOptions, "systemd.default_device_timeout_sec=240"].join(" ");
 const diskBytes = 6 * 1024 ** 3;
 
 let factory: Factory;
@@ -67,7 +69,7 @@ async function describeImage(services: string): Promise<string> {
       remove: documentation,
       compression: "lz4",
     },
-    boot: { keyset: "demo", loader_file: loader, command_line: guestOptions.join(" ") },
+    boot: { keyset: "demo", loader_file: loader, command_line: commandLine },
     trust: { product: factory.product },
     services,
     installer: { disk: "auto" },
