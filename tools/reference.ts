@@ -122,7 +122,7 @@ const namedPatterns: ReadonlyMap<string, string> = new Map([
   ["^[a-z0-9][a-z0-9._~^-]{0,63}$", "1 to 64 of `a-z 0-9 . _ ~ ^ -`"],
   ["^[a-z0-9][a-z0-9+.-]+$", "a package's name"],
   ["^[\\x20-\\x7e]*$", "printable ASCII, at most 1024 characters"],
-  ["^rootfs:.", "`rootfs:DIR`, `rootfs:FILE.tar`"],
+  ["^(?:rootfs:|oci:|docker:\\/\\/).", "`rootfs:…`, `oci:…`, `docker://…`"],
   ["^oci:.", "`oci:DIR:TAG`"],
   ["^0[0-7]{3}$", "octal, such as `0644`"],
   ["^[1-9][0-9]{0,6}[MGT]$", "number with `M`, `G` or `T`"],

@@ -62,10 +62,13 @@ const rootSchema = z
     source: z
       .string()
       .max(4096)
-      .regex(/^rootfs:./, "must be rootfs:DIR or rootfs:FILE.tar")
+      .regex(
+        /^(?:rootfs:|oci:|docker:\/\/)./,
+        "must be rootfs:DIR, rootfs:FILE.tar, oci:DIR:TAG or docker://HOST/PATH:TAG",
+      )
       .optional()
       .describe(
-        "Or one that is there: `rootfs:DIR` or `rootfs:FILE.tar`. With systemd, a kernel and dracut in it.",
+        "Or one that is there: `rootfs:DIR`, `rootfs:FILE.tar`, or an image with tar layers (`oci:DIR:TAG`, `docker://HOST/PATH:TAG`). With systemd, a kernel and dracut in it.",
       ),
     install: z
       .array(lineSchema(4096))

@@ -3,6 +3,7 @@
 import { chmod, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
+import { parseIndex } from "../oci/model.ts";
 import { run } from "../system/process.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import { fileDigest } from "./file-digest.ts";
@@ -83,6 +84,32 @@ async function copyTree(source: string, tree: string, work: string): Promise<Ima
   return { digest };
 }
 
+/** The digest of the one manifest of a layout that skopeo has just made. */
+async function manifestDigest(layout: string): Promise<string> {
+  const path = join(layout, "index.json");
+  const [manifest] = parseIndex(await readFile(path), path).manifests;
+  if (manifest !== undefined) return manifest.digest;
+  throw new MosError("document-invalid", `${path} names no image`, { about: path });
+}
+
+/** An image whose layers are tar archives, as podman and Docker have them: fetched by skopeo, unpacked by umoci. */
+async function unpackImage(
+  source: string,
+  tree: string,
+  work: string,
+  baseDirectory: string,
+): Promise<ImageLock["root"]> {
+  const layout = join(work, "os-image");
+  const from = source.startsWith("oci:")
+    ? `oci:${resolve(baseDirectory, source.slice("oci:".length))}`
+    : source;
+  await run("skopeo", ["copy", "--quiet", from, `oci:${layout}:root`], { timeoutMs });
+  const digest = await manifestDigest(layout);
+  await run("umoci", ["raw", "unpack", "--image", `${layout}:root`, tree], { timeoutMs });
+  await rm(layout, { recursive: true });
+  return { digest };
+}
+
 /**
  * Makes the tree.
  * @param tree does not exist yet
@@ -96,6 +123,7 @@ export async function makeTree(
   baseDirectory: string,
 ): Promise<ImageLock["root"]> {
   if (root.debian !== undefined) return await makeDebian(root.debian, tree, work);
-  const path = (root.source ?? "").slice("rootfs:".length);
-  return await copyTree(resolve(baseDirectory, path), tree, work);
+  const source = root.source ?? "";
+  if (!source.startsWith("rootfs:")) return await unpackImage(source, tree, work, baseDirectory);
+  return await copyTree(resolve(baseDirectory, source.slice("rootfs:".length)), tree, work);
 }

@@ -20,6 +20,8 @@ const packages: Readonly<Record<string, string>> = {
   "mkfs.vfat": "dosfstools",
   mcopy: "mtools",
   "qemu-img": "qemu-utils",
+  skopeo: "skopeo",
+  umoci: "umoci",
   mmd: "mtools",
   "virt-fw-vars": "python3-virt-firmware",
 };

@@ -194,6 +194,19 @@ describe("a build", () => {
     expect((await run("ls", ["-A", join(work, "outside")])).stdout).toBe("");
   });
 
+  test("takes a root from an OCI image with tar layers, and looks into that", async () => {
+    const layout = join(work, "os-image");
+    await smallRoot("imaged");
+    await writeFile(join(work, "imaged/sbin/init"), "#!/bin/no-such-shell\n", { mode: 0o755 });
+    await run("umoci", ["init", "--layout", layout]);
+    await run("umoci", ["new", "--image", `${layout}:1`]);
+    await run("umoci", ["insert", "--image", `${layout}:1`, join(work, "imaged"), "/"]);
+    const error = await refusal(description.replace(/"rootfs:[^"]*"/, '"oci:os-image:1"'));
+    expect(error.message).toBe(
+      "cannot run /sbin/init in the root of the image: its interpreter /bin/no-such-shell is not there",
+    );
+  });
+
   test("of a root without a kernel fails, and leaves nothing behind", async () => {
     const text = await smallRoot("bare");
     await writeFile(join(work, "bare/sbin/init"), "an init", { mode: 0o755 });
