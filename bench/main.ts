@@ -26,6 +26,7 @@ import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
 import { bootOfAMachine } from "./boot.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
+import { imageBuilds } from "./image.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
 import { signedFiles } from "./signed.ts";
 import { tpmOperations } from "./tpm.ts";
@@ -96,7 +97,7 @@ async function stageDevice(bench: Bench, count: number): Promise<string> {
   for (let i = 0; i < count; i++) {
     const tree = join(bench.work, "trees", String(i));
     await mkdir(tree, { recursive: true });
-    await writeFile(join(tree, "name"), `service ${i}`);
+    await writeFile(join(tree, "server"), `service ${i}`, { mode: 0o755 });
     targets.push(
       `  - {service_name: s${i}, source: "rootfs:${tree}", version: "1", nsgroup: g${i}, image: {entrypoint: [/server]}, network: {type: simple, ports: [{host: ${10_000 + i}, container: 80}]}}`,
     );
@@ -500,6 +501,7 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
       ["fetching", fetching],
       ["tree", readableTree],
       ["updates", async (of: Bench) => await updates({ ...of, node })],
+      ["image", async ({ work: directory }: Bench) => await imageBuilds(directory)],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
       [
         "signed",

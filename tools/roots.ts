@@ -49,7 +49,7 @@ const guestPackages = [
 /** What a device with firmware, a TPM and a verified root has besides: a kernel for it, and what makes its initrd. */
 const secureGuestPackages = [
   ...guestPackages,
-  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables"],
+  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables", "systemd-repart"],
   ...["tpm2-tools", "libtss2-tcti-device0t64"],
 ];
 
@@ -61,6 +61,9 @@ const updatedPackages = [
   ...guestPackages,
   ...["nginx", "openssl", "ca-certificates", "python3", "sqlite3", "openssh-server", "tcpdump", "jq"],
 ];
+
+/** coreutils: programs are started by env(1). */
+const diskToolsPackages = ["qemu-utils", "coreutils"];
 
 /** Where the registry of the demo keeps its images (a volume of the service) and listens. */
 const registryConfig = `version: 0.1
@@ -184,6 +187,17 @@ const busyboxPrograms = {
   serve: endsWhenTold('/bin/busybox httpd -f -p "$1" -h /www'),
   idle: endsWhenTold("/bin/busybox sleep 1000000"),
 };
+
+/** The tree with QEMU's programs for disk images. */
+export function diskToolsRoot(): Promise<string> {
+  return cached("disk-tools", [recipe, suite, monthStamp(), ...diskToolsPackages], (path) =>
+    step(`unpacking QEMU's programs for disks (Debian ${suite})`, async () => {
+      await debootstrap(path, diskToolsPackages, "extract");
+      for (const name of ["dev", "proc", "tmp", "mnt"]) await mkdir(join(path, name), { recursive: true });
+      for (const name of ["lib", "lib64", "bin", "sbin"]) await symlink(`usr/${name}`, join(path, name));
+    }),
+  );
+}
 
 /** A service of two megabytes for tests: Debian's busybox-static, and the directories that a container needs. */
 export function busyboxRoot(): Promise<string> {

@@ -109,6 +109,32 @@ export const catalogue = {
     means: "An initrd cannot be part of a unified kernel image.",
     hint: "Compress it with zstd, or not at all.",
   },
+  "image-description-invalid": {
+    exit: input,
+    means: "What says how an OS image is to be built does not fit the schema.",
+    hint: "Correct the lines named above; docs/reference/image.md lists every field.",
+  },
+  "image-root-unusable": {
+    exit: input,
+    means: "A root file system lacks what an OS image needs, such as a kernel or dracut.",
+    hint: "docs/how-to/image.md says what has to be in it.",
+  },
+  "image-lock-mismatch": {
+    exit: refused,
+    means: "An OS image would be built from other inputs than its lock says.",
+    hint: "If they were to change: mosb image build --update-lock, and keep the new lock.",
+  },
+  "program-unresolved": {
+    exit: input,
+    means:
+      "A program could not start in the root that it is in: it, its interpreter or a library is missing there.",
+    hint: "Install in that root what is missing. Libraries of another root, or laid over from another distribution, do not help.",
+  },
+  "program-malformed": {
+    exit: input,
+    means: "A program, a library or the loader's cache is not well-formed.",
+    hint: "Install the file again, from a source that can be checked.",
+  },
   "secret-invalid": {
     exit: input,
     means: "A secret cannot be encrypted for a manifest.",
@@ -335,6 +361,11 @@ export const catalogue = {
     exit: refused,
     means: "An install.json does not fit the schema or its rules, so nothing of it may run.",
     hint: "It was not made by this mosb: publish the manifest again.",
+  },
+  "install-refused": {
+    exit: refused,
+    means: "An installer does not write to this machine's disks; nothing was written.",
+    hint: "Empty the disk, or build an installer that names it or may write over it (installer: in image.yaml).",
   },
   "artifact-type-wrong": {
     exit: refused,

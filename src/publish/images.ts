@@ -13,6 +13,7 @@ import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from 
 import { openImage } from "../oci/open.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 import type { WritableRepository } from "../oci/source.ts";
+import { checkTarget, runConfigOf, unpackForLook } from "./programs.ts";
 
 /** A blob and where its bytes are. */
 interface BlobSource {
@@ -59,6 +60,9 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
   ) {
     throw nothingToRun(target, "Add to the target:  image: { entrypoint: [/usr/bin/PROGRAM] }");
   }
+  const tree =
+    source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
+  checkTarget(target, runConfigOf(target), [tree]);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
   const image = buildImage(
     [layer.descriptor],

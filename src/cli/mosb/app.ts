@@ -1,6 +1,7 @@
 // `mosb`: the commands of a publisher's build host that make and publish manifests and boot images.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
+import { imageBuild, imageCheck, imageSchema } from "./image.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
 import { secretEncrypt } from "./secret.ts";
@@ -18,6 +19,11 @@ const uki = buildRouteMap<string, CliContext>({
   routes: { build: ukiBuild, sign: ukiSign, inspect: ukiInspect },
 });
 
+const image = buildRouteMap<string, CliContext>({
+  docs: { brief: "Build OS images" },
+  routes: { build: imageBuild, check: imageCheck, schema: imageSchema },
+});
+
 const secret = buildRouteMap<string, CliContext>({
   docs: { brief: "Encrypt secrets for services to devices" },
   routes: { encrypt: secretEncrypt },
@@ -33,5 +39,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { manifest, secret, set: setCommands, uki },
+  { image, manifest, secret, set: setCommands, uki },
 );

@@ -5,6 +5,7 @@ import { cancelCommand } from "./cancel.ts";
 import { diffCommand } from "./diff.ts";
 import { gcCommand } from "./gc.ts";
 import { historyCommand } from "./history.ts";
+import { installDisk } from "./install-disk.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
 import { setCommands } from "./set.ts";
@@ -27,6 +28,7 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     diff: diffCommand,
     gc: gcCommand,
     history: historyCommand,
+    "install-disk": installDisk,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
     set: setCommands,
