@@ -106,7 +106,7 @@ partition) mount_device partition /dev/mos-state /var auto rw ;;
 esac
 
 if [ -r "$root/etc/fstab" ]; then
-  while read -r what point type options _; do
+  while read -r what point type options _ || [ -n "$what" ]; do
     case $what in '#'*) continue ;; esac
     case $point in /var | /var/lib | /var/lib/mos) ;; *) continue ;; esac
     case $type,$options, in
