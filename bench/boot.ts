@@ -7,7 +7,7 @@ import { guestInitrd } from "../tools/guest-initrd.ts";
 import { type Figure, figure } from "./measure.ts";
 
 /** Boots of each kind that count; one before them does not. */
-const rounds = 3;
+const rounds = 2;
 
 /** Seconds of one boot, counted from the kernel's start. */
 interface Boot {

@@ -248,3 +248,41 @@ describe("the gate of the initrd", () => {
     expect(JSON.parse(record)).toEqual({ version: 1, outcome: "interrupted", bootsOn: opens });
   });
 });
+
+describe("the search for the state", () => {
+  const search = join(import.meta.dirname, "../../initrd-hooks/dracut/60mos/mos-state.sh");
+
+  /** Runs it with this kernel command line on a root with these directories and this /etc/fstab. */
+  async function find(commandLine: string, directories: readonly string[], fstab = ""): Promise<string> {
+    const directory = await temporaryDirectory();
+    const root = join(directory, "root");
+    for (const path of ["etc", "var", ...directories]) await mkdir(join(root, path), { recursive: true });
+    await mkdir(join(directory, "run"));
+    await writeFile(join(root, "etc/fstab"), fstab);
+    await writeFile(join(directory, "cmdline"), `quiet ${commandLine} rw\n`);
+    const script = 'mount --bind "$0/run" /run; mount --bind "$0/cmdline" /proc/cmdline; sh "$1" "$0/root"';
+    await run("unshare", ["--mount", "sh", "-ec", script, directory, search]);
+    return (await readFile(join(directory, "run/mos/initrd-state"), "utf8")).trim().replaceAll(root, "ROOT");
+  }
+
+  const own = ["var/lib"];
+  it.each([
+    ["on a root that holds it", "", own, "", "found root"],
+    ["by the word of the command line", "mos.state=root", [], "LABEL=x /var ext4 rw 0 0", "found root"],
+    ["on an installer's medium", "fstab=no", [], "LABEL=x /var ext4 rw 0 0", "found root"],
+    ["by a line for something else", "", own, "# /var\nLABEL=x /srv ext4 rw 0 0", "found root"],
+    ["that comes over the network", "", own, "server:/x /var nfs rw 0 0", "missing later server:/x"],
+    ["that somebody mounts by hand", "", own, "/dev/x /var ext4 noauto 0 0", "missing later /dev/x"],
+    ["of an ostree", "ostree=/ostree/boot.1/fleet/0a/0", ["ostree/deploy/fleet/var"], "", "found ostree"],
+    ["of an ostree that is not there", "ostree=/ostree/boot.1/../0a/0", own, "", "found root"],
+    [
+      "of a disk that does not come",
+      "mos.state=LABEL=no-such-label mos.state-timeout=0",
+      own,
+      "",
+      "missing device /dev/disk/by-label/no-such-label",
+    ],
+  ] as const)("ends well with state %s", async (_, commandLine, directories, fstab, answer) => {
+    expect(await find(commandLine, directories, fstab)).toBe(answer);
+  });
+});

@@ -26,8 +26,9 @@ const began = ({ status }: Observation): BootStatus =>
 const reloads = ({ log }: Observation): string[] =>
   log.filter((line) => /^Reload(ing)? requested/.test(line) && !line.includes("initrd-parse-etc.service"));
 
+/** Where systemd has logged a line for the last time: targets of the same name are in the initrd too. */
 const at = ({ log }: Observation, line: RegExp): number => {
-  const found = log.findIndex((one) => line.test(one));
+  const found = log.findLastIndex((one) => line.test(one));
   return found === -1 ? expect.fail(`systemd has not logged ${line}`) : found;
 };
 

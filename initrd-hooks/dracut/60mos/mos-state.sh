@@ -14,6 +14,7 @@ set -uf
 root=${1:-/sysroot}
 timeout=30
 wanted=
+unmounted=
 stateroot=
 
 answer() {
@@ -80,6 +81,8 @@ for word in $cmdline; do
   case $word in
   mos.state-timeout=*) timeout=${word#*=} ;;
   mos.state=*) wanted=${word#*=} ;;
+  # systemd-fstab-generator(8): an installer's medium, say, whose disks are nobody's yet.
+  fstab=no | fstab=0 | fstab=off | fstab=false) unmounted=root ;;
   ostree=/ostree/boot.*/*/*/*)
     stateroot=${word#ostree=/ostree/boot.*/}
     stateroot=${stateroot%%/*}
@@ -92,7 +95,7 @@ for point in /var/lib/mos /var/lib /var; do
   is_mounted "$root$point" && answer "found mounted"
 done
 
-case $wanted in
+case ${wanted:-$unmounted} in
 '') ;;
 root) answer "found root" ;;
 partition) mount_device partition /dev/mos-state /var auto rw ;;
@@ -103,7 +106,7 @@ partition) mount_device partition /dev/mos-state /var auto rw ;;
 esac
 
 if [ -r "$root/etc/fstab" ]; then
-  while read -r what point type options _; do
+  while read -r what point type options _ || [ -n "$what" ]; do
     case $what in '#'*) continue ;; esac
     case $point in /var | /var/lib | /var/lib/mos) ;; *) continue ;; esac
     case $type,$options, in
