@@ -57,7 +57,7 @@ async function prepare({ isInstalled }: Scenario): Promise<string> {
   await makeTree(join(original, "old"), old, 1);
   await makeTree(join(original, "new"), next, 2);
   await makeTree(join(original, "bad"), { changed: "bad", d: "file", new: "N", same: "S" }, 2);
-  if (isInstalled) await installSet(placesIn(original), join(original, "old"), keys, false);
+  if (isInstalled) await installSet(placesIn(original), join(original, "old"), keys, { force: false });
   else await recoverSets(placesIn(original));
   return directory;
 }
@@ -96,7 +96,8 @@ async function explore(scenario: Scenario) {
   return await survive(directory, recording, scenario, [before, await installed(original)]);
 }
 
-const install = (directory: string) => installSet(placesIn(directory), join(directory, "new"), keys, false);
+const install = (directory: string) =>
+  installSet(placesIn(directory), join(directory, "new"), keys, { force: false });
 
 describe("a power cut", () => {
   test("in the first installation of a signed set", async () => {
@@ -120,7 +121,7 @@ describe("a power cut", () => {
       isInstalled: true,
       // What others have in d is in the way of a file of that name, which shows only when it is its turn.
       work: async (directory) => {
-        const failed = installSet(placesIn(directory), join(directory, "bad"), keys, false);
+        const failed = installSet(placesIn(directory), join(directory, "bad"), keys, { force: false });
         await expect(failed).rejects.toThrow();
       },
     };

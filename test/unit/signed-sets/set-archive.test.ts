@@ -28,7 +28,9 @@ async function archived() {
   };
   await sign();
   const install = (file = archive) =>
-    withSetTree(file, [publicKey], at.state, (tree) => installSet(at, tree, [publicKey], false)).then(
+    withSetTree(file, [publicKey], at.state, (tree) =>
+      installSet(at, tree, [publicKey], { force: false }),
+    ).then(
       ({ outcome }) => outcome,
       (error: unknown) => asMosError(error).code,
     );
