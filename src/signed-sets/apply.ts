@@ -1,7 +1,7 @@
 // Doing the steps of a journal, or taking them back. Each step looks first whether it was done: after a power cut all of
 // them are gone through again. What is replaced or removed lies on the stage until the ledger says that it is gone.
 import { lstat } from "node:fs/promises";
-import { MosError, systemCode } from "../errors/mos-error.ts";
+import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
 import { removeTree } from "../system/atomic-file.ts";
 import {
   changeMode,
@@ -181,6 +181,19 @@ export interface Trial {
   readonly afterReturn: () => Promise<void>;
 }
 
+/** Of what was before, the files are back, and the units are not. */
+function notStarted(first: unknown): (second: unknown) => MosError {
+  return (second) =>
+    new MosError(
+      "set-unhealthy",
+      "what was installed was taken back, and the units of before could not be started",
+      {
+        problems: [asMosError(first).message, asMosError(second).message],
+        cause: second,
+      },
+    );
+}
+
 /** Takes back what a journal did, to its end. */
 async function goBack(state: string, destination: Destination, journal: Journal): Promise<void> {
   await walk(destination, { ...journal, phase: "undo" });
@@ -223,7 +236,6 @@ export async function finishOrGoBack(
     await trial?.beforeReturn();
     await writeJournal(state, { ...journal, phase: "undo" });
     await goBack(state, destination, journal);
-    await trial?.afterReturn();
-    return error;
+    return (await trial?.afterReturn().then(() => undefined, notStarted(error))) ?? error;
   }
 }

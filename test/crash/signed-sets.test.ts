@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { installSet, recoverSets, removeSet, type SetPlaces } from "../../src/signed-sets/install-set.ts";
+import { impatientClock, memoryManager } from "../memory-manager.ts";
 import { keys, makeTree, put, treeOf } from "../unit/signed-sets/set-fixture.ts";
 import { cutPoints, type Recording } from "./disk.ts";
 import { fingerprint, materialise, outcomesAt, randomFrom } from "./outcomes.ts";
@@ -114,6 +115,14 @@ describe("a power cut", () => {
     const remove = (directory: string) => removeSet(placesIn(directory), "quadlets");
     const { states, counts } = await explore({ work: remove, isInstalled: true });
     expect(states).toBeGreaterThan(50);
+    expect([...counts.keys()].sort()).toEqual([0, 1]);
+  });
+  test("while the units of a set are on trial", async () => {
+    const activation = { systemd: memoryManager(), clock: impatientClock(), timeout: 9, settle: 1 };
+    const work = (directory: string) =>
+      installSet(placesIn(directory), join(directory, "new"), keys, { force: false, activation });
+    const { states, counts } = await explore({ work, isInstalled: true });
+    expect(states).toBeGreaterThan(100);
     expect([...counts.keys()].sort()).toEqual([0, 1]);
   });
   test("on the way back from an installation that failed", async () => {

@@ -1,8 +1,9 @@
 // `validator` as a process: called by its own name, by paths that are no text, and with its output in a pipe.
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { run } from "../../src/system/process.ts";
 import { temporaryDirectory } from "../support.ts";
 
 const main = join(import.meta.dirname, "../../src/main.ts");
@@ -10,8 +11,8 @@ const main = join(import.meta.dirname, "../../src/main.ts");
 async function place() {
   const directory = await temporaryDirectory();
   const at = (name: string): string => join(directory, name);
-  execFileSync("openssl", ["genpkey", "-algorithm", "ed25519", "-out", at("secret.pem")]);
-  execFileSync("openssl", ["pkey", "-in", at("secret.pem"), "-pubout", "-out", at("public.pem")]);
+  await run("openssl", ["genpkey", "-algorithm", "ed25519", "-out", at("secret.pem")]);
+  await run("openssl", ["pkey", "-in", at("secret.pem"), "-pubout", "-out", at("public.pem")]);
   // As the executable is called: argv[1] is the name that was typed.
   const shell = (script: string) => {
     const text = `validator() { ${process.execPath} --disable-warning=ExperimentalWarning ${main} validator "$@"; }\n${script}`;

@@ -80,6 +80,16 @@ describe("the units of a set", () => {
     at.systemd.failing.clear();
     expect(await at.install({ ...web, "new.container": "" }, 2)).toMatchObject({ outcome: "installed" });
   });
+  test("that cannot be started again afterwards are said to be down", async () => {
+    const at = await place();
+    await at.install(web, 1);
+    const before = await at.installed();
+    at.systemd.isGone = true;
+    await expect(at.install({ ...web, "web.container": "changed" }, 2)).rejects.toMatchObject({
+      code: "set-unhealthy",
+    });
+    expect(await at.installed()).toEqual(before);
+  });
   test("that never become active are given up after the time for it", async () => {
     const at = await place();
     const { startUnits } = at.systemd;
