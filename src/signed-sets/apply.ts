@@ -96,7 +96,11 @@ class Walk {
       case "change":
         return await setOwnership(`${at}/.`, step.as);
       case "create":
-        if (await isThere(this.staged(step.staged))) await rename(this.staged(step.staged), at);
+        if (await isThere(this.staged(step.staged))) {
+          await rename(this.staged(step.staged), at);
+        } else if (!(await this.destination.look(path, step.entry)).isAsListed) {
+          throw Object.assign(new Error(`what ${path} was to be is lost`), { code: "ENOENT" });
+        }
         return this.touch(path);
       case "replace":
         if (!(await this.destination.look(path, step.entry)).isAsListed) {

@@ -1,5 +1,5 @@
 // Sets with units: what they bring runs, or what was there before does.
-import { cp } from "node:fs/promises";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import type { Activation } from "../../../src/signed-sets/activation.ts";
 import { installSet, recoverSets, removeSet } from "../../../src/signed-sets/install-set.ts";
@@ -119,5 +119,30 @@ describe("the units of a set", () => {
     expect(await treeOf(at.path("then/root/etc/quadlets"))).toEqual(before);
     expect(await readLedgers(then.state)).toMatchObject([{ serial: 1 }]);
     expect(await recoverSets(at)).toEqual([]);
+  });
+  test("do not count when what was staged is lost: the set before comes back as far as it is there", async () => {
+    const at = await place();
+    await at.install(web, 1);
+    const then = { root: at.path("then/root"), state: at.path("then/state") };
+    const { stopUnits } = at.systemd;
+    Object.assign(at.systemd, {
+      // Before the first name changes.
+      stopUnits: async (units: readonly string[]) => {
+        const all = { recursive: true, verbatimSymlinks: true };
+        await cp(at.root, then.root, { ...all, force: true });
+        await cp(at.state, then.state, { ...all, force: true });
+        await stopUnits(units);
+        Object.assign(at.systemd, { stopUnits });
+      },
+    });
+    await at.install({ ...web, "new.container": "" }, 2);
+    await rm(at.path("then/root/etc/quadlets/.mos-set-quadlets"), { recursive: true });
+    const journal = at.path("then/state/quadlets.journal.json");
+    await writeFile(journal, (await readFile(journal, "utf8")).replace('"trial":true', '"trial":false'));
+    expect(await recoverSets(then)).toEqual(["quadlets"]);
+    expect(Object.keys(await treeOf(at.path("then/root/etc/quadlets"))).sort()).toEqual(
+      Object.keys(web).sort(),
+    );
+    expect(await readLedgers(then.state)).toMatchObject([{ serial: 1 }]);
   });
 });
