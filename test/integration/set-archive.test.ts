@@ -4,14 +4,14 @@ import { generateKeyPairSync } from "node:crypto";
 import { appendFile, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { describe, expect, test } from "vitest";
-import { asMosError } from "../../../src/errors/mos-error.ts";
-import { fromText } from "../../../src/signed-files/byte-path.ts";
-import { digestFile } from "../../../src/signed-files/read-files.ts";
-import { blobOf, makeSignature } from "../../../src/signed-files/signature-file.ts";
-import { archiveSet } from "../../../src/signed-sets/archive-set.ts";
-import { installSet } from "../../../src/signed-sets/install-set.ts";
-import { withSetTree } from "../../../src/signed-sets/open-source.ts";
-import { makeTree, setPlace } from "./set-fixture.ts";
+import { asMosError } from "../../src/errors/mos-error.ts";
+import { fromText } from "../../src/signed-files/byte-path.ts";
+import { digestFile } from "../../src/signed-files/read-files.ts";
+import { blobOf, makeSignature } from "../../src/signed-files/signature-file.ts";
+import { archiveSet } from "../../src/signed-sets/archive-set.ts";
+import { installSet } from "../../src/signed-sets/install-set.ts";
+import { withSetTree } from "../../src/signed-sets/open-source.ts";
+import { makeTree, setPlace } from "../unit/signed-sets/set-fixture.ts";
 
 const { publicKey, privateKey } = generateKeyPairSync("ed25519");
 
