@@ -210,6 +210,11 @@ export const catalogue = {
     means: "A signed set would replace what does not belong to it.",
     hint: "Remove the file, or take it over with --force.",
   },
+  "set-unhealthy": {
+    exit: unhealthy,
+    means: "What a signed set brought did not run, and the set before is back.",
+    hint: "journalctl -u UNIT says more; correct the set, and sign it with a higher serial.",
+  },
   "archive-refused": {
     exit: refused,
     means: "An archive has entries that would lead out of it, or more than it may have.",

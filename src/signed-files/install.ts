@@ -1,7 +1,7 @@
 // `validator install`, second half: checks each file and writes it. Strictly, all files are checked before the first
 // is written, and what is written outlives a power cut.
 import type { KeyObject } from "node:crypto";
-import { directoryOf, toText } from "./byte-path.ts";
+import { type ByteText, directoryOf, toText } from "./byte-path.ts";
 import { absolute, type Run } from "./engine.ts";
 import {
   forEachInstallable,
@@ -67,10 +67,13 @@ async function installChecked(
   const top = absolute(run, options.destination);
   const destinations = files.map(({ destination }) => destination);
   const places = placesOf(destinations, top);
-  const twice = new Set(destinations.filter((destination, i) => destinations.indexOf(destination) !== i));
-  for (const destination of twice) {
-    run.report.problem("signed-source-unusable", `Two sources are for '${toText(destination)}'`);
-    isWell = false;
+  const seen = new Set<ByteText>();
+  for (const destination of destinations) {
+    if (seen.has(destination)) {
+      run.report.problem("signed-source-unusable", `Two sources are for '${toText(destination)}'`);
+      isWell = false;
+    }
+    seen.add(destination);
   }
   for (const { path, destination, content } of files) {
     const why = content.type === "symlink" ? linkProblem(destination, content.target, places) : undefined;

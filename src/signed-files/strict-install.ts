@@ -66,28 +66,50 @@ async function place(directory: OpenDirectory, name: string, { path, content }: 
   }
 }
 
-/** One file. @returns whether it was written, and not there already */
-async function install(run: Run, file: Verified, top: ByteText, force: boolean): Promise<boolean> {
-  const { destination } = file;
-  const inside = relativeTo(directoryOf(destination), top) ?? fromText("");
-  const names = utf8(inside)
-    .split("/")
-    .filter((name) => name !== "");
-  const name = utf8(baseName(destination));
-  await using directory = await openBeneath(utf8(top), names, 0o755);
-  const found = await present(directory.at(name), file);
-  if (found === "same") {
-    run.report.info(`File '${toText(destination)}' already exist, ignoring`);
-    return false;
+/** The directory that files are written to, one after the other: open while it is the same, and durable when left. */
+class Target {
+  private readonly top: string;
+  private last: { readonly path: ByteText; readonly directory: OpenDirectory } | undefined;
+
+  constructor(top: string) {
+    this.top = top;
   }
+
+  /** @param inside path below the top */
+  async open(inside: ByteText): Promise<OpenDirectory> {
+    if (this.last?.path === inside) return this.last.directory;
+    await this.leave();
+    const names = utf8(inside).split("/");
+    const directory = await openBeneath(
+      this.top,
+      names.filter((name) => name !== ""),
+      0o755,
+    );
+    this.last = { path: inside, directory };
+    return directory;
+  }
+
+  async leave(): Promise<void> {
+    const { last } = this;
+    this.last = undefined;
+    if (last === undefined) return;
+    await using directory = last.directory;
+    await directory.sync();
+  }
+}
+
+/** One file, unless it is there already. */
+async function install(run: Run, file: Verified, directory: OpenDirectory, force: boolean): Promise<void> {
+  const { destination } = file;
+  const name = utf8(baseName(destination));
+  const found = await present(directory.at(name), file);
+  if (found === "same") return run.report.info(`File '${toText(destination)}' already exist, ignoring`);
   if (found === "no file" || (found === "other" && !force)) {
     const why = found === "other" ? "another file is there" : "what is there is no file";
     throw new MosError("signed-destination-unsafe", `cannot install '${toText(destination)}': ${why}`);
   }
   await place(directory, name, file);
-  await directory.sync();
   run.report.info(`Installed file '${toText(destination)}'`);
-  return true;
 }
 
 /** Writes files that were verified, all of them. @returns whether all went well; what did not was reported */
@@ -99,7 +121,15 @@ export async function installStrictly(
 ): Promise<boolean> {
   try {
     await makeDirectory(utf8(top));
-    for (const file of files) await install(run, file, top, force);
+    const target = new Target(utf8(top));
+    try {
+      for (const file of files) {
+        const inside = relativeTo(directoryOf(file.destination), top) ?? fromText("");
+        await install(run, file, await target.open(inside), force);
+      }
+    } finally {
+      await target.leave();
+    }
     return true;
   } catch (error) {
     const { code, message } = asMosError(error);

@@ -1,7 +1,7 @@
 // Doing the steps of a journal, or taking them back. Each step looks first whether it was done: after a power cut all of
 // them are gone through again. What is replaced or removed lies on the stage until the ledger says that it is gone.
 import { lstat } from "node:fs/promises";
-import { systemCode } from "../errors/mos-error.ts";
+import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
 import { removeTree } from "../system/atomic-file.ts";
 import {
   changeMode,
@@ -96,7 +96,11 @@ class Walk {
       case "change":
         return await setOwnership(`${at}/.`, step.as);
       case "create":
-        if (await isThere(this.staged(step.staged))) await rename(this.staged(step.staged), at);
+        if (await isThere(this.staged(step.staged))) {
+          await rename(this.staged(step.staged), at);
+        } else if (!(await this.destination.look(path, step.entry)).isAsListed) {
+          throw Object.assign(new Error(`what ${path} was to be is lost`), { code: "ENOENT" });
+        }
         return this.touch(path);
       case "replace":
         if (!(await this.destination.look(path, step.entry)).isAsListed) {
@@ -171,35 +175,71 @@ async function walk(destination: Destination, journal: Journal): Promise<void> {
   }
 }
 
-/**
- * Goes on with a journal that is on the disk, to its end.
- * @throws the system's error, when it can neither go on nor back; the journal stays for the next try
- */
-async function finish(state: string, destination: Destination, journal: Journal): Promise<void> {
+/** What happens between the steps of a journal and its end. */
+export interface Trial {
+  /** Before the first step. */
+  readonly begins: () => Promise<void>;
+  /** Throws where what was installed is to be taken back. */
+  readonly passes: () => Promise<void>;
+  readonly beforeReturn: () => Promise<void>;
+  readonly afterReturn: () => Promise<void>;
+}
+
+/** Of what was before, the files are back, and the units are not. */
+function notStarted(first: unknown): (second: unknown) => MosError {
+  return (second) =>
+    new MosError(
+      "set-unhealthy",
+      "what was installed was taken back, and the units of before could not be started",
+      {
+        problems: [asMosError(first).message, asMosError(second).message],
+        cause: second,
+      },
+    );
+}
+
+/** Takes back what a journal did, to its end. */
+async function goBack(state: string, destination: Destination, journal: Journal): Promise<void> {
+  await walk(destination, { ...journal, phase: "undo" });
+  await removeJournal(state, journal);
+  await clearStage(destination);
+}
+
+/** Goes on with a journal that is on the disk, to its end. */
+async function goOn(state: string, destination: Destination, journal: Journal, trial?: Trial): Promise<void> {
+  await trial?.begins();
   await walk(destination, journal);
-  if (journal.phase === "apply") await writeLedger(state, journal.ledger);
+  await trial?.passes();
+  // From here on there is no way back: whoever finds the ledger must not find a trial.
+  if (journal.trial) await writeJournal(state, { ...journal, trial: false });
+  await writeLedger(state, journal.ledger);
   await removeJournal(state, journal);
   await clearStage(destination);
 }
 
 /**
- * Goes on with a journal; where that fails, goes back.
+ * Goes on with a journal; where that fails, goes back. One that was found on trial goes back at once.
  * @returns why it went back; undefined when the journal's ledger holds
- * @throws the system's error when it can do neither
+ * @throws the system's error when it can do neither: the journal stays for the next try
  */
 export async function finishOrGoBack(
   state: string,
   destination: Destination,
   journal: Journal,
+  trial?: Trial,
 ): Promise<unknown> {
+  const isOver = journal.phase === "undo" || (journal.trial && trial === undefined);
+  if (isOver) {
+    await goBack(state, destination, journal);
+    return new MosError("set-unhealthy", `set ${journal.ledger.name} was on trial when it was interrupted`);
+  }
   try {
-    await finish(state, destination, journal);
+    await goOn(state, destination, journal, trial);
     return undefined;
   } catch (error) {
-    if (journal.phase === "undo") throw error;
-    const back: Journal = { ...journal, phase: "undo" };
-    await writeJournal(state, back);
-    await finish(state, destination, back);
-    return error;
+    await trial?.beforeReturn();
+    await writeJournal(state, { ...journal, phase: "undo" });
+    await goBack(state, destination, journal);
+    return (await trial?.afterReturn().then(() => undefined, notStarted(error))) ?? error;
   }
 }

@@ -11,11 +11,13 @@ import type { OpenDirectory } from "../system/beneath.ts";
 import { copyChecked } from "../system/copy-checked.ts";
 import { createDirectory, createSymlink, openFile } from "../system/durable.ts";
 import { withLock } from "../system/lock.ts";
-import { clearStage, finishOrGoBack } from "./apply.ts";
+import { type Activation, afterChange, afterReturn, beforeChange, beforeReturn } from "./activation.ts";
+import { clearStage, finishOrGoBack, type Trial } from "./apply.ts";
 import { Destination } from "./destination.ts";
 import { type Journal, type Ledger, readJournals, readLedgers, writeJournal, writeLedger } from "./ledger.ts";
 import { checkTree, readSignedSet, refuseMixed } from "./read-set.ts";
 import type { SetEntry, SetManifest } from "./set-manifest.ts";
+import { unitChange } from "./set-units.ts";
 import { type Live, planSteps, type Step } from "./steps.ts";
 
 /** Where sets are installed, and what is known of them. */
@@ -202,11 +204,31 @@ interface Change {
   /** What belonged to the set before. */
   readonly owned: readonly SetEntry[];
   readonly force: boolean;
+  readonly activation: Activation | undefined;
   readonly prepare: (destination: Destination, steps: readonly Step[]) => Promise<void>;
 }
 
+/** The units of the set, in step with its files. */
+function trialOf(
+  activation: Activation,
+  steps: readonly Step[],
+  before: readonly SetEntry[],
+  after: readonly SetEntry[],
+): Trial {
+  const change = unitChange(steps, before, after);
+  return {
+    begins: () => beforeChange(activation, change),
+    passes: () => afterChange(activation, change),
+    beforeReturn: () => beforeReturn(activation, change),
+    afterReturn: () => afterReturn(activation, change),
+  };
+}
+
 /** Brings the destination to what a ledger says. @returns the steps that it took */
-async function bring(places: SetPlaces, { ledger, owned, force, prepare }: Change): Promise<readonly Step[]> {
+async function bring(
+  places: SetPlaces,
+  { ledger, owned, force, activation, prepare }: Change,
+): Promise<readonly Step[]> {
   const destination = destinationOf(places, ledger);
   try {
     const live = await lookAll(destination, ledger.entries, owned);
@@ -232,9 +254,11 @@ async function bring(places: SetPlaces, { ledger, owned, force, prepare }: Chang
       await clearStage(destination).catch(() => undefined);
       throw error;
     }
-    const journal: Journal = { version: 1, phase: "apply", steps: [...steps], ledger };
+    const trial = activation === undefined ? undefined : trialOf(activation, steps, owned, ledger.entries);
+    const isTrial = trial !== undefined;
+    const journal: Journal = { version: 1, phase: "apply", trial: isTrial, steps: [...steps], ledger };
     await writeJournal(places.state, journal);
-    const failure = await finishOrGoBack(places.state, destination, journal);
+    const failure = await finishOrGoBack(places.state, destination, journal, trial);
     if (failure !== undefined) throw failure;
     return steps;
   } finally {
@@ -242,18 +266,24 @@ async function bring(places: SetPlaces, { ledger, owned, force, prepare }: Chang
   }
 }
 
+export interface InstallSetOptions {
+  readonly force: boolean;
+  readonly activation?: Activation | undefined;
+}
+
 /**
  * Installs a set.
  * @param tree directory of the set
- * @param force replace files that belong to no set
+ * @param options `force`: replace files that belong to no set; `activation`: start the units of the set, and take it
+ * back when they do not run
  * @throws MosError `signed-file-invalid`, `set-invalid`, `set-mixed`, `set-older`, `set-conflict`,
- * `signed-destination-unsafe`, or the system's error; the destination is then as it was
+ * `signed-destination-unsafe`, `set-unhealthy`, or the system's error; the destination is then as it was
  */
 export async function installSet(
   places: SetPlaces,
   tree: string,
   keys: readonly KeyObject[],
-  force: boolean,
+  { force, activation }: InstallSetOptions,
 ): Promise<InstalledSet> {
   return await locked(places, `installation of ${tree}`, async () => {
     await settle(places);
@@ -277,6 +307,7 @@ export async function installSet(
       ledger,
       owned: known?.entries ?? [],
       force,
+      activation,
       prepare: (at, planned) => stage(tree, at, entries, planned),
     });
     const isKnown = known?.manifest === digest && known.entries.length === entries.length;
@@ -291,7 +322,11 @@ export async function installSet(
  * Removes what belongs to a set. Its serial stays known: an older one cannot come back.
  * @throws MosError `not-found` when it was never installed
  */
-export async function removeSet(places: SetPlaces, name: string): Promise<InstalledSet> {
+export async function removeSet(
+  places: SetPlaces,
+  name: string,
+  activation?: Activation,
+): Promise<InstalledSet> {
   return await locked(places, `removal of set ${name}`, async () => {
     await settle(places);
     const known = (await readLedgers(places.state)).find((ledger) => ledger.name === name);
@@ -306,6 +341,7 @@ export async function removeSet(places: SetPlaces, name: string): Promise<Instal
       ledger,
       owned: known.entries,
       force: false,
+      activation,
       prepare: async (destination) => {
         await destination.create();
         await clearStage(destination);

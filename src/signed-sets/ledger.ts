@@ -25,6 +25,8 @@ const journalSchema = z.strictObject({
   version: z.literal(1),
   /** `apply`: go on; `undo`: go back. */
   phase: z.enum(["apply", "undo"]),
+  /** Whether it is on trial: whoever finds it then goes back. */
+  trial: z.boolean(),
   steps: z.array(stepSchema),
   /** What holds when it is done. */
   ledger: ledgerSchema,

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { installSet, recoverSets, removeSet, type SetPlaces } from "../../src/signed-sets/install-set.ts";
+import { impatientClock, memoryManager } from "../memory-manager.ts";
 import { keys, makeTree, put, treeOf } from "../unit/signed-sets/set-fixture.ts";
 import { cutPoints, type Recording } from "./disk.ts";
 import { fingerprint, materialise, outcomesAt, randomFrom } from "./outcomes.ts";
@@ -57,7 +58,7 @@ async function prepare({ isInstalled }: Scenario): Promise<string> {
   await makeTree(join(original, "old"), old, 1);
   await makeTree(join(original, "new"), next, 2);
   await makeTree(join(original, "bad"), { changed: "bad", d: "file", new: "N", same: "S" }, 2);
-  if (isInstalled) await installSet(placesIn(original), join(original, "old"), keys, false);
+  if (isInstalled) await installSet(placesIn(original), join(original, "old"), keys, { force: false });
   else await recoverSets(placesIn(original));
   return directory;
 }
@@ -96,7 +97,8 @@ async function explore(scenario: Scenario) {
   return await survive(directory, recording, scenario, [before, await installed(original)]);
 }
 
-const install = (directory: string) => installSet(placesIn(directory), join(directory, "new"), keys, false);
+const install = (directory: string) =>
+  installSet(placesIn(directory), join(directory, "new"), keys, { force: false });
 
 describe("a power cut", () => {
   test("in the first installation of a signed set", async () => {
@@ -115,12 +117,20 @@ describe("a power cut", () => {
     expect(states).toBeGreaterThan(50);
     expect([...counts.keys()].sort()).toEqual([0, 1]);
   });
+  test("while the units of a set are on trial", async () => {
+    const activation = { systemd: memoryManager(), clock: impatientClock(), timeout: 9, settle: 1 };
+    const work = (directory: string) =>
+      installSet(placesIn(directory), join(directory, "new"), keys, { force: false, activation });
+    const { states, counts } = await explore({ work, isInstalled: true });
+    expect(states).toBeGreaterThan(100);
+    expect([...counts.keys()].sort()).toEqual([0, 1]);
+  });
   test("on the way back from an installation that failed", async () => {
     const scenario: Scenario = {
       isInstalled: true,
       // What others have in d is in the way of a file of that name, which shows only when it is its turn.
       work: async (directory) => {
-        const failed = installSet(placesIn(directory), join(directory, "bad"), keys, false);
+        const failed = installSet(placesIn(directory), join(directory, "bad"), keys, { force: false });
         await expect(failed).rejects.toThrow();
       },
     };

@@ -9,6 +9,7 @@ interface SignFlags extends JsonFlag {
   readonly name: string;
   readonly serial: number;
   readonly destination: string;
+  readonly archive?: string;
   readonly owner?: readonly [uid: number, gid: number];
 }
 
@@ -45,11 +46,15 @@ validator sign --path-prefix=mos-set/v1 makes of the list, so a key that is else
         serial: required("Number of the release, higher than that of every one before", "N", parseSerial),
         destination: required("Directory on the device that the paths are below", "DIR", word),
         owner: { ...required("Who owns everything; default 0:0", "UID:GID", parseOwner), optional: true },
+        archive: {
+          ...required("Write the set as one file too, with its own signature beside it", "FILE.tar.gz", word),
+          optional: true,
+        },
         json: jsonFlag,
       },
       positional: { kind: "tuple", parameters: [{ brief: "the files", placeholder: "DIR", parse: word }] },
     },
-    async func({ key: file, owner: [uid, gid] = [0, 0], json, ...description }, tree) {
+    async func({ key: file, owner: [uid, gid] = [0, 0], json, archive, ...description }, tree) {
       const { stdout } = this.terminal;
       const [{ loadPrivateKey }, { fromText }, { makeSet }] = await Promise.all([
         import("../../signed-files/keys.ts"),
@@ -66,7 +71,12 @@ validator sign --path-prefix=mos-set/v1 makes of the list, so a key that is else
       if (key === undefined) throw new MosError("signed-key-invalid", "cannot use the key", { about: file });
       const { name, serial, destination } = description;
       const { entries } = await makeSet(tree, { name, serial, destination, uid, gid }, key);
-      if (json) return stdout.write(jsonText({ name, serial, destination, entries: entries.length }));
+      if (archive !== undefined) {
+        const { archiveSet } = await import("../../signed-sets/archive-set.ts");
+        await archiveSet(tree, archive, key);
+      }
+      if (json)
+        return stdout.write(jsonText({ name, serial, destination, entries: entries.length, archive }));
       stdout.write("Signed.\n\n");
       stdout.write(
         keyValues(stdout, [
@@ -74,6 +84,7 @@ validator sign --path-prefix=mos-set/v1 makes of the list, so a key that is else
           ["serial", String(serial)],
           ["destination", destination],
           ["entries", String(entries.length)],
+          ["archive", archive],
         ]),
       );
     },

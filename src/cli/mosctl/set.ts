@@ -3,6 +3,7 @@ import type { KeyObject } from "node:crypto";
 import { join } from "node:path";
 import { buildCommand, buildRouteMap } from "@stricli/core";
 import { MosError } from "../../errors/mos-error.ts";
+import type { Activation } from "../../signed-sets/activation.ts";
 import type { InstalledSet, SetPlaces } from "../../signed-sets/install-set.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { escapeControls, jsonText, keyValues, table } from "../output.ts";
@@ -36,6 +37,35 @@ interface InstallFlags extends PlaceFlags {
   readonly key?: readonly string[];
   readonly keyDir?: readonly string[];
   readonly force?: boolean;
+  readonly units?: boolean;
+}
+
+interface RemoveFlags extends PlaceFlags {
+  readonly units?: boolean;
+}
+
+const unitsFlag = {
+  kind: "boolean",
+  brief: "Stop, reload and start the units and quadlets of the set; go back when they do not run",
+  optional: true,
+  withNegated: false,
+} as const;
+
+async function activationOf({ units, root }: RemoveFlags): Promise<Activation | undefined> {
+  if (units !== true) return undefined;
+  if (root !== undefined) {
+    throw new MosError(
+      "usage",
+      "cannot start the units of an image that is not running: --units goes without --root",
+    );
+  }
+  const [{ systemd }, { monotonicClock }, { defaultGate }] = await Promise.all([
+    import("../../systemd/manager.ts"),
+    import("../../system/monotonic.ts"),
+    import("../../manifest/health-schema.ts"),
+  ]);
+  const { timeout, settle } = defaultGate;
+  return { systemd, clock: monotonicClock, timeout, settle };
 }
 
 async function keysOf({ key = [], keyDir = [] }: InstallFlags): Promise<readonly KeyObject[]> {
@@ -84,7 +114,10 @@ const install = withExamples(
       brief: "Install a signed set, all of it or nothing",
       fullDescription: `Checks the signature of the set's list, that the files are exactly those of the list, and that it is no older than
 what was installed; then puts every file in its place and removes what the list has no longer. A power cut in the
-middle is mended by the next of these commands, at the latest mosctl set recover.`,
+middle is mended by the next of these commands, at the latest mosctl set recover.
+
+With --units, what the set has of systemd's units and of quadlets is stopped, reloaded and started along with it, and
+has to run and stay so; else the set before comes back, and runs. Units that do not change are left alone.`,
     },
     parameters: {
       flags: {
@@ -110,6 +143,7 @@ middle is mended by the next of these commands, at the latest mosctl set recover
           optional: true,
           withNegated: false,
         },
+        units: unitsFlag,
         ...placeFlags,
       },
       positional: {
@@ -131,33 +165,35 @@ middle is mended by the next of these commands, at the latest mosctl set recover
         import("../../signed-sets/install-set.ts"),
       ]);
       const places = placesOf(flags);
+      const activation = await activationOf(flags);
       const done = await withSetTree(source, keys, places.state, (tree) =>
-        installSet(places, tree, keys, flags.force === true),
+        installSet(places, tree, keys, { force: flags.force === true, activation }),
       );
       stdout.write(flags.json ? jsonText(done) : show(stdout, done));
     },
   }),
   [
     ["mosctl set install /var/quadlets", "with the keys of /usr/lib/validator/keys and /etc/validator/keys"],
+    ["mosctl set install --units /var/quadlets", "and its containers run, or those before"],
     ["mosctl set install --key fleet.pem quadlets-7.tar.gz", "an archive, whose signature is checked first"],
   ],
 );
 
 const remove = withExamples(
-  buildCommand<PlaceFlags, [string], CliContext>({
+  buildCommand<RemoveFlags, [string], CliContext>({
     docs: {
       brief: "Remove what belongs to a signed set",
       fullDescription:
         "Removes the set's files, and its directories where nothing else is in them. Its serial stays known, so that an older release cannot come back.",
     },
     parameters: {
-      flags: placeFlags,
+      flags: { units: unitsFlag, ...placeFlags },
       positional: { kind: "tuple", parameters: [{ brief: "the set", placeholder: "NAME", parse: word }] },
     },
     async func(flags, name) {
       const { stdout } = this.terminal;
       const { removeSet } = await import("../../signed-sets/install-set.ts");
-      const done = await removeSet(placesOf(flags), name);
+      const done = await removeSet(placesOf(flags), name, await activationOf(flags));
       stdout.write(flags.json ? jsonText(done) : show(stdout, done));
     },
   }),

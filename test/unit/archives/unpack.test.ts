@@ -1,5 +1,4 @@
-// Archives: what GNU tar, gzip and zstd make is unpacked; what is hostile is not. A10, A20, A21.
-import { execFileSync } from "node:child_process";
+// Archives, packed or not: what is honest is unpacked; what is hostile is not. GNU tar: test/integration/unpack.test.ts. A10, A20, A21.
 import { statSync } from "node:fs";
 import { lstat, mkdir, realpath, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { unpack } from "../../../src/archives/unpack.ts";
 import { asMosError } from "../../../src/errors/mos-error.ts";
 import { temporaryDirectory } from "../../support.ts";
-import { put, treeOf } from "../signed-sets/set-fixture.ts";
+import { treeOf } from "../signed-sets/set-fixture.ts";
 import { type Made, paxRecord, tarOf } from "./tar-maker.ts";
 
 const limits = { bytes: 1024 * 1024, entries: 100 };
@@ -43,24 +42,6 @@ describe("an archive", () => {
     expect(tree).toEqual(expected);
     expect((await lstat(join(directory, "out/e/f/b"))).mode & 0o100).toBe(0o100);
   });
-  test.each(["gnu", "posix", "ustar"])(
-    "of GNU tar in the format %s is unpacked, long names too",
-    async (format) => {
-      const directory = await temporaryDirectory();
-      const long = `${"x".repeat(90)}/${"y".repeat(format === "ustar" ? 90 : 200)}`;
-      await put(join(directory, "in"), { a: "A", "é/ü": "U", [long]: "L", link: { to: long.slice(0, 90) } });
-      execFileSync("tar", [
-        `--format=${format}`,
-        "-czf",
-        join(directory, "a.tgz"),
-        "-C",
-        join(directory, "in"),
-        ".",
-      ]);
-      await unpack(join(directory, "a.tgz"), join(directory, "out"), limits);
-      expect(await treeOf(join(directory, "out"))).toEqual(await treeOf(join(directory, "in")));
-    },
-  );
   test("is unpacked where nothing is yet, and nowhere else", async () => {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, "a.tar"), tarOf(members));
@@ -236,25 +217,6 @@ describe("whatever an archive has in it", () => {
         }
       }),
       { numRuns: 150 },
-    );
-  });
-  test("an honest one is what GNU tar makes of it", async () => {
-    const name = fc.constantFrom("a", "b", "c", "d e", "é");
-    const files = fc.dictionary(
-      fc.tuple(name, name).map((names) => names.join("/")),
-      fc.string({ maxLength: 600 }),
-      { maxKeys: 5 },
-    );
-    await fc.assert(
-      fc.asyncProperty(files, async (contents) => {
-        const { directory, tree } = await place(
-          tarOf(Object.entries(contents).map(([at, content]) => ({ path: at, content }))),
-        );
-        await mkdir(join(directory, "gnu"));
-        execFileSync("tar", ["-xf", join(directory, "a.tar"), "-C", join(directory, "gnu")]);
-        expect(tree).toEqual(await treeOf(join(directory, "gnu")));
-      }),
-      { numRuns: 20 },
     );
   });
 });

@@ -1,9 +1,18 @@
 // `validator` as its users know it. Written from the reference's description of each behaviour of 0.2.2: its own test
 // script is not part of this project.
 import { generateKeyPairSync } from "node:crypto";
+import { once } from "node:events";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import { pemFiles, signedPlace as signed, signedTree, validatorPlace } from "./validator-fixture.ts";
+
+/** What is no file, link or directory. */
+async function socketAt(path: string): Promise<AsyncDisposable> {
+  const server = createServer().listen(path);
+  await once(server, "listening");
+  return server;
+}
 
 const help = "\n\nSee 'validator --help' for usage.\n";
 describe("the command line", () => {
@@ -152,8 +161,7 @@ describe("sign", () => {
   test("passes over names that end in .sig, directories too, and goes on after a problem", async () => {
     const at = await validatorPlace();
     await at.put({ "t/x.sig/in": "I", "t/z": "Z", "t/lone.sig": "L" });
-    const { execFileSync } = await import("node:child_process");
-    execFileSync("mkfifo", [at.path("t/pipe")]);
+    await using _ = await socketAt(at.path("t/pipe"));
     const { code, err } = await at.run("sign", "-r", "--key=secret.pem", "t");
     expect({ code, err }).toEqual({ code: 1, err: `Unsupported file type for '${at.path("t/pipe")}'\n` });
     expect(Object.keys(await at.tree("t"))).toEqual(["lone.sig", "pipe", "x.sig", "x.sig/in", "z", "z.sig"]);
@@ -197,8 +205,7 @@ describe("validate", () => {
   });
   test("does not open what is no file", async () => {
     const at = await validatorPlace();
-    const { execFileSync } = await import("node:child_process");
-    execFileSync("mkfifo", [at.path("p")]);
+    await using _ = await socketAt(at.path("p"));
     expect(await at.run("validate", "--key=public.pem", "p")).toMatchObject({
       code: 1,
       err: `Can't validate '${at.path("p")}' due to unsupported file type'\n`,

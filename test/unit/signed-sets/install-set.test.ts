@@ -27,7 +27,7 @@ describe("a signed set", () => {
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
     await makeSet(at.path("set"), { name: "s", serial: 1, destination: "/opt/s", ...owner }, privateKey);
-    await installSet(at, at.path("set"), [publicKey], false);
+    await installSet(at, at.path("set"), [publicKey], { force: false });
     expect((await stat(at.path("root/opt/s/run"))).mode & 0o777).toBe(0o755);
   });
   test("that is installed is nothing to do", async () => {
@@ -143,6 +143,8 @@ describe("a signed set", () => {
     const once = await read();
     await makeTree(at.path("set"), first, 1);
     expect(await read()).toEqual(once);
-    expect(await installSet(at, at.path("set"), keys, false)).toMatchObject({ outcome: "installed" });
+    expect(await installSet(at, at.path("set"), keys, { force: false })).toMatchObject({
+      outcome: "installed",
+    });
   });
 });

@@ -142,7 +142,7 @@ async function withList(change: (list: Record<string, unknown>) => void): Promis
   await writeFile(at.path("set/.mos-set.json.sig"), makeSignature(blobOfManifest(bytes), privateKey));
   const { installSet } = await import("../../../src/signed-sets/install-set.ts");
   const { asMosError } = await import("../../../src/errors/mos-error.ts");
-  const outcome = await installSet(at, at.path("set"), [publicKey], false).then(
+  const outcome = await installSet(at, at.path("set"), [publicKey], { force: false }).then(
     () => "installed",
     (error: unknown) => asMosError(error).code,
   );

@@ -73,7 +73,7 @@ export async function setPlace(): Promise<SetPlace> {
   const path = (name: string): string => join(directory, name);
   const places = { root: path("root"), state: path("state") };
   await mkdir(places.root);
-  const again = (tree = "set", force = false) => installSet(places, path(tree), keys, force);
+  const again = (tree = "set", force = false) => installSet(places, path(tree), keys, { force });
   return {
     ...places,
     path,

@@ -1,15 +1,17 @@
 // Sets in archives: the archive's own signature comes first.
 import { execFileSync } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { appendFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { describe, expect, test } from "vitest";
-import { asMosError } from "../../../src/errors/mos-error.ts";
-import { fromText } from "../../../src/signed-files/byte-path.ts";
-import { digestFile } from "../../../src/signed-files/read-files.ts";
-import { blobOf, makeSignature } from "../../../src/signed-files/signature-file.ts";
-import { installSet } from "../../../src/signed-sets/install-set.ts";
-import { withSetTree } from "../../../src/signed-sets/open-source.ts";
-import { makeTree, setPlace } from "./set-fixture.ts";
+import { asMosError } from "../../src/errors/mos-error.ts";
+import { fromText } from "../../src/signed-files/byte-path.ts";
+import { digestFile } from "../../src/signed-files/read-files.ts";
+import { blobOf, makeSignature } from "../../src/signed-files/signature-file.ts";
+import { archiveSet } from "../../src/signed-sets/archive-set.ts";
+import { installSet } from "../../src/signed-sets/install-set.ts";
+import { withSetTree } from "../../src/signed-sets/open-source.ts";
+import { makeTree, setPlace } from "../unit/signed-sets/set-fixture.ts";
 
 const { publicKey, privateKey } = generateKeyPairSync("ed25519");
 
@@ -28,7 +30,9 @@ async function archived() {
   };
   await sign();
   const install = (file = archive) =>
-    withSetTree(file, [publicKey], at.state, (tree) => installSet(at, tree, [publicKey], false)).then(
+    withSetTree(file, [publicKey], at.state, (tree) =>
+      installSet(at, tree, [publicKey], { force: false }),
+    ).then(
       ({ outcome }) => outcome,
       (error: unknown) => asMosError(error).code,
     );
@@ -42,6 +46,20 @@ describe("an archive with a signature", () => {
     expect(await at.installed()).toEqual({ a: "A", d: "/", "d/l": "-> ../a" });
     expect((await readdir(at.state)).sort()).toEqual([".lock", "quadlets.json"]);
     expect(await at.install()).toBe("unchanged");
+  });
+  test("that mosb makes is installed, and is the same when it is made again", async () => {
+    const at = await archived();
+    const made: Buffer[] = [];
+    for (const name of ["made.tar.gz", "again/made.tar.gz"]) {
+      await mkdir(dirname(at.path(name)), { recursive: true });
+      await utimes(at.path("set/a"), made.length, made.length);
+      await archiveSet(at.path("set"), at.path(name), privateKey);
+      made.push(await readFile(at.path(name)), await readFile(at.path(`${name}.sig`)));
+    }
+    expect(made[2]).toEqual(made[0]);
+    expect(made[3]).toEqual(made[1]);
+    expect(await readdir(at.path("again"))).toEqual(["made.tar.gz", "made.tar.gz.sig"]);
+    expect(await at.install(at.path("made.tar.gz"))).toBe("installed");
   });
   test("is not looked into when the signature does not hold, is missing, or is for another name", async () => {
     const at = await archived();
