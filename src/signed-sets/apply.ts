@@ -70,16 +70,29 @@ class Walk {
       this.touch(path);
     } catch (error) {
       const code = systemCode(error);
-      if (code === "ENOENT" || (mayStay && (code === "ENOTEMPTY" || code === "EEXIST"))) return;
+      // Something else is there: the directory went already, or was not made yet.
+      if (code === "ENOENT" || code === "ENOTDIR" || (mayStay && (code === "ENOTEMPTY" || code === "EEXIST")))
+        return;
       throw Object.assign(error instanceof Error ? error : new Error(String(error)), { path: at });
+    }
+  }
+
+  /** The spot of a path; undefined where its directory is missing or something else, so that nothing is in it. */
+  private async spotIfAny(path: string): ReturnType<Destination["spot"]> {
+    try {
+      return await this.destination.spot(path);
+    } catch (error) {
+      if (error instanceof MosError && error.code === "signed-destination-unsafe") return undefined;
+      throw error;
     }
   }
 
   async redo(step: Step): Promise<void> {
     const { path } = step;
-    const spot = await this.destination.spot(path);
-    // The directory goes with what was in it: there is nothing left to remove.
-    if (spot === undefined && (step.do === "remove" || step.do === "rmdir")) return;
+    const isRemoval = step.do === "remove" || step.do === "rmdir";
+    const spot = await (isRemoval ? this.spotIfAny(path) : this.destination.spot(path));
+    // The directory went with what was in it: there is nothing left to remove.
+    if (spot === undefined && isRemoval) return;
     if (spot === undefined)
       throw Object.assign(new Error(`the directory of ${path} is gone`), { code: "ENOENT" });
     const { at } = spot;
@@ -112,7 +125,7 @@ class Walk {
 
   async undo(step: Step): Promise<void> {
     const { path } = step;
-    const spot = await this.destination.spot(path);
+    const spot = await this.spotIfAny(path);
     if (spot === undefined) return;
     const { at } = spot;
     switch (step.do) {

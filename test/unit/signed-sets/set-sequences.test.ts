@@ -51,6 +51,6 @@ test("whatever was installed before, the last release is what is there", async (
       expect(await at.refusal()).toBe("set-older");
       await rm(at.path(""), { recursive: true });
     }),
-    { numRuns: 25 },
+    { numRuns: 8 },
   );
 });
