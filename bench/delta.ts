@@ -37,7 +37,7 @@ async function inRoot(root: string, binds: Readonly<Record<string, string>>, arg
   const pairs = Object.entries(binds).flatMap(([name, path]) => [path, join(root, "machine", name)]);
   for (const name of Object.keys(binds)) await mkdir(join(root, "machine", name), { recursive: true });
   const script =
-    'n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind "$1" "$2"; shift 2; n=$((n-1)); done; exec chroot "$@"';
+    'n=$1; shift; while [ "$n" -gt 0 ]; do mount --bind "$1" "$2"; [ ! -d "$2/dev" ] || mount -t tmpfs tmpfs "$2/dev"; shift 2; n=$((n-1)); done; mount -t proc proc "$1/proc"; exec chroot "$@"';
   const unshared = ["--mount", "--propagation", "slave", "sh", "-ec", script, "sh"];
   const args = [...unshared, String(pairs.length / 2), ...pairs, root, ...argv];
   return await run("unshare", args, { timeoutMs });

@@ -6,7 +6,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { MosError } from "../errors/mos-error.ts";
-import { type Digest, digestFromHex } from "../oci/digest.ts";
+import { type Digest, digestFromHex, digestOf } from "../oci/digest.ts";
 import { run } from "../system/process.ts";
 
 /** Device name → whether dm-verity has seen a bad block (Documentation/admin-guide/device-mapper/verity.rst, "Status"). */
@@ -55,6 +55,8 @@ export async function uidMapOf(controlGroup: string): Promise<string | undefined
   return text?.trim().replaceAll(/\s+/g, " ");
 }
 
+const pieceBytes = 1024 * 1024;
+
 const checkedBlobs = new Map<string, Digest>();
 
 /**
@@ -63,12 +65,14 @@ const checkedBlobs = new Map<string, Digest>();
  */
 export async function actualDigest(path: string): Promise<Digest> {
   const { ino, size, mtimeMs, ctimeMs } = await stat(path);
+  // A document, not a layer: reading it costs less than setting up a stream.
+  if (size <= pieceBytes) return digestOf(await readFile(path));
   const key = `${path} ${ino} ${size} ${mtimeMs} ${ctimeMs}`;
   const known = checkedBlobs.get(key);
   if (known !== undefined) return known;
   const hash = createHash("sha256");
   await pipeline(
-    createReadStream(path, { highWaterMark: 1024 * 1024 }),
+    createReadStream(path, { highWaterMark: pieceBytes }),
     async (pieces: AsyncIterable<Buffer>) => {
       for await (const piece of pieces) hash.update(piece);
     },
