@@ -133,7 +133,15 @@ function healthEntries({ health }: Target): Entry[] {
  * and an array that begins with `CMD` not at all). The schema sees to it that the program's path has no white space.
  */
 function healthCommand(argv: readonly string[]): string {
-  return argv.length === 1 ? `CMD ${argv[0]}` : JSON.stringify(argv);
+  return argv.length === 1 ? `CMD ${argv[0]}` : jsonWords(argv);
+}
+
+/** A JSON list without the characters that JSON allows and a unit file does not: C1 controls and line separators. */
+function jsonWords(argv: readonly string[]): string {
+  return JSON.stringify(argv).replace(
+    /[\p{Cc}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** `[ADDRESS:]HOST[-LAST]:CONTAINER[-LAST]/PROTOCOL` (podman-run(1), --publish). */
@@ -173,7 +181,7 @@ function processEntries({ target, config: { config } }: ServiceImage): Entry[] {
   const [user = "", group = ""] = userOf(over, config).split(":");
   const entries: Entry[] = [
     // The whole argv as JSON: quadlet's Exec= drops everything from the first empty argument on.
-    ["Entrypoint", quadletLiteral(JSON.stringify(argv))],
+    ["Entrypoint", quadletLiteral(jsonWords(argv))],
     ...environmentOf(over, config).map((variable): Entry => ["Environment", quadletWord(variable)]),
   ];
   const optional = (key: string, value: string) => {

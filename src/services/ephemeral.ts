@@ -5,10 +5,13 @@
 import type { Target } from "../manifest/schema.ts";
 import { command, type Entry, formatUnit, raw, unitNames } from "../systemd/unit-file.ts";
 import type { RenderedUnit } from "./model.ts";
-import { deadlineTimer, deadlineUnit, softdogUnit, watchdogUnit } from "./unit-names.ts";
+import { deadlineTimer, deadlineUnit, watchdogUnit } from "./unit-names.ts";
 
 /** Microseconds without a sign of life from systemd after which the watchdog resets the machine. */
 const watchdogTime = 60_000_000;
+
+/** The kernel's own watchdog; systemd takes the first that there is. */
+const softdog = "modprobe@softdog.service";
 
 /** Whether the target is the machine's one job. */
 export function isEphemeral({ run }: Target): boolean {
@@ -73,7 +76,6 @@ export function renderEphemeral(target: Target): RenderedUnit[] {
     { kind: "systemd", name: deadlineTimer(service), content: timer, services: [service] },
     { kind: "systemd", name: deadlineUnit(service), content: deadline, services: [] },
     { kind: "systemd", name: watchdogUnit, content: watchdog(), services: [] },
-    { kind: "systemd", name: softdogUnit, content: softdog(), services: [] },
   ];
 }
 
@@ -89,8 +91,8 @@ function watchdog(): string {
       name: "Unit",
       entries: [
         ["Description", raw("mos watchdog of the machine")],
-        ["Wants", unitNames(softdogUnit, "dbus.socket")],
-        ["After", unitNames(softdogUnit, "dbus.socket")],
+        ["Wants", unitNames(softdog, "dbus.socket")],
+        ["After", unitNames(softdog, "dbus.socket")],
       ],
     },
     {
@@ -99,27 +101,6 @@ function watchdog(): string {
         ["Type", raw("oneshot")],
         ["RemainAfterExit", raw("yes")],
         ["ExecStart", set],
-      ],
-    },
-  ]);
-}
-
-function softdog(): string {
-  return formatUnit([
-    {
-      name: "Unit",
-      entries: [
-        ["Description", raw("mos watchdog of the kernel, where the machine has none")],
-        ["DefaultDependencies", raw("no")],
-        ["ConditionPathExists", raw("!/dev/watchdog0")],
-      ],
-    },
-    {
-      name: "Service",
-      entries: [
-        ["Type", raw("oneshot")],
-        ["RemainAfterExit", raw("yes")],
-        ["ExecStart", command("modprobe", "softdog")],
       ],
     },
   ]);

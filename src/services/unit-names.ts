@@ -120,4 +120,3 @@ export function deadlineUnit(service: string): string {
 }
 
 export const watchdogUnit = "mos-watchdog.service";
-export const softdogUnit = "mos-softdog.service";
