@@ -37,6 +37,21 @@ function startOf(node: unknown): number {
  * @throws MosError `manifest-invalid` with every problem as `FILE:LINE:COLUMN: field: message`
  */
 export function parseManifestYaml(text: string, file: string): ImportManifest {
+  return locateManifestYaml(text, file).manifest;
+}
+
+/** A manifest, and where each of its fields stands. */
+export interface LocatedManifest {
+  readonly manifest: ImportManifest;
+  /** Line and column, from 1, of a field or of the nearest one around it that is there. */
+  readonly at: (path: readonly (string | number)[]) => { readonly line: number; readonly column: number };
+}
+
+/**
+ * As {@link parseManifestYaml}, for those who have more to say about its fields.
+ * @throws MosError `manifest-invalid`
+ */
+export function locateManifestYaml(text: string, file: string): LocatedManifest {
   const lines = new LineCounter();
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -55,7 +70,15 @@ export function parseManifestYaml(text: string, file: string): ImportManifest {
 
   const result = importManifestSchema.safeParse(toPlain(document, file));
   const problems = result.success ? checkRules(result.data) : problemsOf(result.error);
-  if (result.success && problems.length === 0) return result.data;
+  if (result.success && problems.length === 0) {
+    return {
+      manifest: result.data,
+      at: (path) => {
+        const { line, col } = lines.linePos(offsetOf(document, path));
+        return { line, column: col };
+      },
+    };
+  }
   const located = problems
     .map((problem: Problem) => ({ offset: offsetOf(document, problem.path), problem }))
     .sort((a, b) => a.offset - b.offset);

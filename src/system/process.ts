@@ -16,6 +16,14 @@ const packages: Readonly<Record<string, string>> = {
   "virt-fw-vars": "python3-virt-firmware",
 };
 
+function missing(program: string): MosError {
+  const needed = packages[program];
+  return new MosError("program-missing", `cannot run ${program}: it is not installed`, {
+    about: program,
+    ...(needed === undefined ? {} : { hint: `apt-get install ${needed}` }),
+  });
+}
+
 interface RunOptions {
   /** Milliseconds until the program is killed; default 60 000. */
   readonly timeoutMs?: number;
@@ -55,11 +63,7 @@ export async function run(
     env: { LC_ALL: "C.UTF-8", ...options.env },
   });
   if (result.failed && "code" in result && result.code === "ENOENT") {
-    const needed = packages[program];
-    throw new MosError("program-missing", `cannot run ${program}: it is not installed`, {
-      about: program,
-      ...(needed === undefined ? {} : { hint: `apt-get install ${needed}` }),
-    });
+    throw missing(program);
   }
   const exitCode = result.exitCode ?? -1;
   if (exitCode < 0 || !(options.accept ?? [0]).includes(exitCode)) {
@@ -74,4 +78,27 @@ export async function run(
     });
   }
   return { exitCode, stdout: `${result.stdout}`, stderr: `${result.stderr}` };
+}
+
+/**
+ * Runs a program with this process's own terminal, for as long as it runs.
+ * @returns its exit code; 128 and the number of the signal, as shells have it, when a signal ended it
+ * @throws MosError `program-missing`
+ */
+export async function runAttached(program: string, args: readonly string[]): Promise<number> {
+  const [{ spawn }, { constants }] = await Promise.all([import("node:child_process"), import("node:os")]);
+  // Ctrl-C is for the program that runs, which has the same terminal.
+  const ignore = () => undefined;
+  process.on("SIGINT", ignore);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      const child = spawn(program, args, { stdio: "inherit" });
+      child.once("error", () => reject(missing(program)));
+      child.once("exit", (code, signal) =>
+        resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
+      );
+    });
+  } finally {
+    process.off("SIGINT", ignore);
+  }
 }

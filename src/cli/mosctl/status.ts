@@ -1,6 +1,5 @@
 // `mosctl status`: what runs here, who vouches for it, and why something is not right.
 import { buildCommand } from "@stricli/core";
-import { requestStatus } from "../../agent/client.ts";
 import type { ServiceState, ServiceStatus, Status } from "../../agent/status-model.ts";
 import { exitCodes } from "../../errors/catalogue.ts";
 import { formatDuration } from "../../system/quantity.ts";
@@ -9,16 +8,7 @@ import { type Cell, escapeControls, jsonText, keyValues, type Look, paint, table
 import { releaseText } from "../release-text.ts";
 import type { OutputStream } from "../terminal.ts";
 import { problemText } from "./problem.ts";
-
-async function readStatus(): Promise<Status> {
-  const answer = await requestStatus();
-  if (answer !== undefined) return answer;
-  const [{ deviceContext }, { status }] = await Promise.all([
-    import("../../agent/context.ts"),
-    import("../../agent/status.ts"),
-  ]);
-  return await status(deviceContext());
-}
+import { readStatus } from "./read-status.ts";
 
 /** Exit code of a status: 0 when all is well or on its way. */
 function exitCodeOf({ health }: Status): number {
@@ -42,7 +32,7 @@ const healthLooks: Readonly<Record<Status["health"], Look>> = {
   refused: "red",
 };
 
-const stateLooks: Readonly<Record<ServiceState, Look>> = {
+export const stateLooks: Readonly<Record<ServiceState, Look>> = {
   running: "green",
   mounted: "green",
   starting: "yellow",
@@ -67,7 +57,7 @@ function layers({ layers: all }: ServiceStatus): Cell {
   return open === all.length ? `${open} verified` : `${open} of ${all.length} open`;
 }
 
-function age(since: string | undefined): string {
+export function age(since: string | undefined): string {
   return since === undefined ? "" : formatDuration(Math.max(0, Date.now() - Date.parse(since)));
 }
 
