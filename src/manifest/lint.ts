@@ -88,7 +88,7 @@ function loosenings({ nsgroup, network, security, limits }: ImportTarget, path: 
   return found;
 }
 
-/** What looks like a secret in what everybody who has the manifest can read. */
+/** What looks like a secret in what everybody who has the manifest can read; `…_FILE` says where one is. */
 const secretName = /(PASS|PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY)[^=]*=./i;
 
 function surprises(target: ImportTarget, path: Finding["path"], manifest: ImportManifest): Finding[] {
@@ -108,7 +108,7 @@ function surprises(target: ImportTarget, path: Finding["path"], manifest: Import
       surprise([...path, "service_name"], "has no health: an update is good as soon as it has started"),
     );
   for (const [j, variable] of (image?.env ?? []).entries())
-    if (secretName.test(variable))
+    if (secretName.test(variable) && !/^[^=]*_FILE=/.test(variable))
       found.push(
         surprise(
           [...path, "image", "env", j],
@@ -126,7 +126,8 @@ function surprises(target: ImportTarget, path: Finding["path"], manifest: Import
       ),
     );
   const unnamed = (target.depends_on ?? []).filter(
-    ({ service }) =>
+    ({ service, condition }) =>
+      condition !== "completed" &&
       network.type === "simple" &&
       network.hosts?.includes(service) !== true &&
       manifest.targets.some((other) => other.service_name === service && other.network.type === "simple"),
