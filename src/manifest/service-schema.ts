@@ -6,7 +6,7 @@ import { containerPathSchema, nameSchema } from "./names.ts";
 import { importQuantities, installQuantities, type Quantities } from "./quantity-schema.ts";
 
 /** Every capability that Linux has (capabilities(7), as of 6.12), without `CAP_`. */
-export const capabilityNames = [
+const capabilityNames = [
   ...["AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN"],
   ...["DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE"],
   ...["LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE"],

@@ -14,7 +14,7 @@ const watchdogTime = 60_000_000;
 const softdog = "modprobe@softdog.service";
 
 /** Whether the target is the machine's one job. */
-export function isEphemeral({ run }: Target): boolean {
+function isEphemeral({ run }: Target): boolean {
   return run?.mode === "ephemeral";
 }
 
