@@ -1,7 +1,7 @@
 // What a manifest that is sound does to surprise: each loosening of the strict defaults, and what will be missed on the
 // day it matters. Pure; what makes a manifest unsound is in rules.ts.
 import { isHostGroup } from "./names.ts";
-import type { ImportManifest, ImportTarget } from "./schema.ts";
+import type { ImportManifest, ImportTarget, Target } from "./schema.ts";
 
 export interface Finding {
   readonly path: readonly (string | number)[];
@@ -56,7 +56,15 @@ function ofContainer(target: ImportTarget, i: number, manifest: ImportManifest):
   return [...loosenings(target, path), ...surprises(target, path, manifest)];
 }
 
-function loosenings({ nsgroup, network, security, limits }: ImportTarget, path: Finding["path"]): Finding[] {
+/**
+ * How a service is less strict than it could be.
+ * @param path of the target in its manifest
+ */
+export function loosenings(
+  { service_type, nsgroup, network, security, limits }: ImportTarget | Target,
+  path: Finding["path"],
+): Finding[] {
+  if (service_type !== "container") return [];
   const at = [...path, "security"];
   const found: Finding[] = [];
   if (isHostGroup(nsgroup))

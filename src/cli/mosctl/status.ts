@@ -136,6 +136,9 @@ function show(stdout: OutputStream, status: Status): string {
       [service.network, ...service.ports.map(({ host, container }) => `${host}→${container}`)].join(" "),
     service.restarts === 0 ? "" : `${service.restarts}`,
   ]);
+  const loosened = services.flatMap(({ name, loosened: all = [] }) =>
+    all.map((message) => `${name} ${escapeControls(message)}\n`),
+  );
   const boots = status.bootTargets.map(({ name, version }) => `${name} ${version}`);
   const problems = services.flatMap(({ name, error }) =>
     error === undefined ? [] : [problemText(stdout, name, error)],
@@ -148,6 +151,7 @@ function show(stdout: OutputStream, status: Status): string {
     boots.length === 0
       ? ""
       : `\nStored, not activated on a running system: ${escapeControls(boots.join(", "))}\n`,
+    loosened.length === 0 ? "" : `\nLoosened by the manifest:\n  ${loosened.join("  ")}`,
     problems.length === 0 ? "" : `\n${problems.join("\n")}`,
     notes,
   ].join("");
