@@ -1,9 +1,9 @@
 // What limits, order and jobs are on a real device: each hostile service hurts only itself. One guest, the tests in order.
-import { cp, mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { copyFile, cp, mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Machine } from "../../src/machine/machine.ts";
-import { busyboxRoot } from "../../tools/roots.ts";
+import { busyboxRoot, toolsRoot } from "../../tools/roots.ts";
 import { buildUnderTest } from "../build-under-test.ts";
 import { bootDevice } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
@@ -11,6 +11,21 @@ import { Publisher } from "./publisher.ts";
 let device: Awaited<ReturnType<typeof bootDevice>>;
 let publisher: Publisher;
 let machine: Machine;
+
+/** Sends back what comes to UDP port 7000; busybox has no such thing. socket(2): AF_INET, SOCK_DGRAM, UDP. */
+const echoProgram =
+  '$SIG{TERM} = sub { exit }; socket(S, 2, 2, 17); bind(S, pack("S n x12", 2, 7000)) or die; while (defined($from = recv(S, $text, 1500, 0))) { send(S, $text, 0, $from) }';
+
+/** Debian's perl without any module, and the libraries that it needs. */
+async function addPerl(root: string): Promise<void> {
+  const tools = await toolsRoot();
+  await copyFile(join(tools, "usr/bin/perl"), join(root, "bin/perl"));
+  const libraries = ["libm.so.6", "libc.so.6", "libcrypt.so.1"].map((name) => `lib/x86_64-linux-gnu/${name}`);
+  for (const path of ["lib64/ld-linux-x86-64.so.2", ...libraries]) {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await copyFile(join(tools, "usr", path), join(root, path));
+  }
+}
 
 const manifest = (root: string) => `version: 1
 product: test
@@ -55,7 +70,7 @@ targets:
     source: "rootfs:${root}"
     version: "1"
     nsgroup: echo
-    image: { entrypoint: [/bin/busybox, udpsvd, -E, "0.0.0.0", "7000", /bin/busybox, cat] }
+    image: { entrypoint: [/bin/perl, -e, '${echoProgram}'] }
     network: { type: simple, ports: [{ host: 7007, container: 7000, protocol: udp }] }
 `;
 
@@ -80,6 +95,7 @@ beforeAll(async () => {
   await cp(await busyboxRoot(), root, { recursive: true, verbatimSymlinks: true });
   await mkdir(join(root, "data"));
   await writeFile(join(root, "www/index.html"), "here\n");
+  await addPerl(root);
   const reference = await publisher.publish(manifest(root), "services");
   const { exitCode, stdout, stderr } = await machine.exec(["mosctl", "update", reference], {
     accept: "any",
