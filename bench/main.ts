@@ -24,8 +24,11 @@ import { buildExecutable } from "../tools/build.ts";
 import { registryRoot, toolsRoot } from "../tools/roots.ts";
 import { say } from "../tools/say.ts";
 import { checkout } from "../tools/stamp.ts";
+import { bootOfAMachine } from "./boot.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
+import { imageBuilds } from "./image.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
+import { signedFiles } from "./signed.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
 import { updates } from "./update.ts";
@@ -94,7 +97,7 @@ async function stageDevice(bench: Bench, count: number): Promise<string> {
   for (let i = 0; i < count; i++) {
     const tree = join(bench.work, "trees", String(i));
     await mkdir(tree, { recursive: true });
-    await writeFile(join(tree, "name"), `service ${i}`);
+    await writeFile(join(tree, "server"), `service ${i}`, { mode: 0o755 });
     targets.push(
       `  - {service_name: s${i}, source: "rootfs:${tree}", version: "1", nsgroup: g${i}, image: {entrypoint: [/server]}, network: {type: simple, ports: [{host: ${10_000 + i}, container: 80}]}}`,
     );
@@ -491,13 +494,23 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
     const measurements = [
       ["start", startUp],
       ["boot", bootAgent],
+      ["machine", bootOfAMachine],
       ["verification", verification],
       ["trust", async ({ work: directory }: Bench) => await trustOfABoot(directory)],
       ["tpm", async ({ work }: Bench) => await tpmOperations(work)],
       ["fetching", fetching],
       ["tree", readableTree],
       ["updates", async (of: Bench) => await updates({ ...of, node })],
+      ["image", async ({ work: directory }: Bench) => await imageBuilds(directory)],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
+      [
+        "signed",
+        async ({ mos, work: directory }: Bench) => {
+          const all: Subject[] = [];
+          for await (const one of signedFiles(mos, join(directory, "signed"))) all.push(one);
+          return all;
+        },
+      ],
     ] as const;
     const unknown = only.find((name) => !measurements.some(([known]) => known === name));
     if (unknown !== undefined) {
@@ -506,9 +519,11 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
     for (const [name, measure] of measurements) {
       if (only.length > 0 && !only.includes(name)) continue;
       say(`measuring: ${name}`);
-      const result = await measure(subject);
-      subjects.push(result);
-      if (!json) process.stdout.write(show(result));
+      const measured = await measure(subject);
+      for (const result of Array.isArray(measured) ? measured : [measured]) {
+        subjects.push(result);
+        if (!json) process.stdout.write(show(result));
+      }
     }
     if (json) process.stdout.write(`${JSON.stringify(subjects, null, 2)}\n`);
     return true;

@@ -24,10 +24,23 @@ const programs = {
   mosctl: { brief: "look at a device and update it", run: cli(() => import("./cli/mosctl/app.ts")) },
   mosd: {
     brief: "the agent; systemd starts it",
-    run: async (args) => (await import("./agent/daemon.ts")).main(args),
+    run: async (args) => {
+      if (args.length === 1 && args[0] === "--stage=initrd")
+        return await (await import("./agent/initrd-stage.ts")).main();
+      return await (await import("./agent/daemon.ts")).main(args);
+    },
   },
   mosb: { brief: "build and publish signed manifests", run: cli(() => import("./cli/mosb/app.ts")) },
   trust: { brief: "keysets and projects: who may sign manifests", run: trust },
+  validator: {
+    brief: "sign, validate and install single files, as containers/validator does",
+    run: async (args) => {
+      const [, called = "validator"] = process.argv;
+      const isOwnName = called.slice(called.lastIndexOf("/") + 1) === "validator";
+      const { main: validator } = await import("./cli/validator/validator.ts");
+      process.exitCode = await validator(args, isOwnName ? called : "mos validator");
+    },
+  },
   // Where p11-kit's own program `trust` comes first in PATH.
   "mos-trust": { run: trust },
 } satisfies Record<string, Program>;
@@ -41,7 +54,7 @@ const names = Object.keys(programs).filter(isName);
 function overview(): string {
   const all: readonly [string, Program][] = Object.entries(programs);
   const lines = all.flatMap(([name, { brief }]) =>
-    brief === undefined ? [] : [`  mos ${name.padEnd(8)} ${brief}`],
+    brief === undefined ? [] : [`  mos ${name.padEnd(9)} ${brief}`],
   );
   return `USAGE\n  mos NAME COMMAND …\n  mos --version\n\nNAMES\n${lines.join("\n")}\n\nEach name is also a command of its own. mos NAME --help says more.\n`;
 }
@@ -54,7 +67,8 @@ async function main(): Promise<void> {
   }
   const { name, args } = calledAs(process.argv, names);
   const [first] = args;
-  if (first === "--version") {
+  // validator answers as the one it stands in for.
+  if (first === "--version" && name !== "validator") {
     process.stdout.write(`${name ?? "mos"} ${mosVersion()}\n`);
   } else if (name !== undefined) {
     await programs[name].run(args);

@@ -16,7 +16,7 @@ const help = `./dev COMMAND
   build --deb         and the Debian package of it
   build --faults      dist/faults/mos, which has fault points (MOS_FAULT, docs/testing.md); with --deb its package
   build --check       builds twice and compares the bytes
-  bench [--json]      what mos costs, next to what others cost for the same work
+  bench [NAME …]      what mos costs, next to what others cost for the same work
   shell               a shell in a virtual machine that has the package installed
   clean-cache         deletes ${cacheDirectory}
 

@@ -16,6 +16,8 @@ const links = {
   "usr/sbin/mosd": "../bin/mos",
   "usr/lib/mos/mosd": "../../bin/mos",
   "usr/lib/mos/bin/trust": "../../../bin/mos",
+  // containers/validator owns /usr/bin/validator, where it is installed.
+  "usr/lib/mos/bin/validator": "../../../bin/mos",
 };
 
 /** Where bash looks for a command's completions. */
@@ -68,6 +70,9 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   await mkdir(join(tree, "etc/mos"), { recursive: true });
   await put("usr/share/doc/mos/copyright", await readFile(join(checkout, "packaging/copyright")));
   await stageHooks(put);
+  for (const name of ["quadlet-generator", "quadlet-setup"]) {
+    await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/quadlet", name)), 0o755);
+  }
   await stageManual(put);
   await stageCompletions(executable, put);
   const units = await stageUnits(put);
@@ -76,8 +81,12 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
 
 type Put = (path: string, content: string | Uint8Array, mode?: number) => Promise<void>;
 
-/** The dracut module, for whoever makes an initrd on a system with the package. */
+/** The dracut module and the hook of initramfs-tools, for whoever makes an initrd on a system with the package. */
 async function stageHooks(put: Put): Promise<void> {
+  for (const path of ["hooks/mos", "scripts/local-bottom/mos"]) {
+    const content = await readFile(join(checkout, "initrd-hooks/initramfs-tools", path));
+    await put(`usr/share/initramfs-tools/${path}`, content, 0o755);
+  }
   const module = "initrd-hooks/dracut/60mos";
   for (const name of (await readdir(join(checkout, module))).sort()) {
     const content = await readFile(join(checkout, module, name));
@@ -120,6 +129,6 @@ async function stageControl(put: Put, stamp: Stamp, units: readonly string[]): P
       .replaceAll("@VERSION@", stamp.version)
       .replaceAll("@UNITS@", units.join(" "))
       .replaceAll("@STARTED@", units.filter((unit) => /\.(socket|timer)$/.test(unit)).join(" "));
-    await put(`DEBIAN/${name}`, content, name === "control" ? 0o644 : 0o755);
+    await put(`DEBIAN/${name}`, content, name === "control" || name === "triggers" ? 0o644 : 0o755);
   }
 }

@@ -1,5 +1,5 @@
 // The parts of docs/reference that are made from the sources: what goes wrong (errors.md), what a manifest may say
-// (manifest.md, manifest.schema.json), what a trust policy may say (policy.md), how a device may be told to fetch
+// (manifest.md, manifest.schema.json), what a description of an OS image may say (image.md, image.schema.json), what a trust policy may say (policy.md), how a device may be told to fetch
 // (fetch.md), and when to update itself (update.md). `node_modules/.bin/node tools/reference.ts` writes them; with --check
 // it only says whether they are what the sources say.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import * as z from "zod";
 import { updateSettingsSchema } from "../src/agent/update-settings.ts";
 import { catalogue, exitCodes } from "../src/errors/catalogue.ts";
+import { imageJsonSchema } from "../src/image/json-schema.ts";
 import { manifestJsonSchema } from "../src/manifest/json-schema.ts";
 import { reservedLabels } from "../src/manifest/names.ts";
 import { fetchSettingsSchema } from "../src/oci/fetch-settings.ts";
@@ -118,6 +119,14 @@ const namedPatterns: ReadonlyMap<string, string> = new Map([
   ["^[A-Za-z_][A-Za-z0-9_]*=", "`NAME=value`"],
   ["^[0-9a-f]{64}$", "64 lower-case hex digits"],
   ["^([01][0-9]|2[0-3]):[0-5][0-9]$", "`HH:MM`"],
+  ["^[a-z0-9][a-z0-9._~^-]{0,63}$", "1 to 64 of `a-z 0-9 . _ ~ ^ -`"],
+  ["^[a-z0-9][a-z0-9+.-]+$", "a package's name"],
+  ["^[\\x20-\\x7e]*$", "printable ASCII, at most 1024 characters"],
+  ["^(?:rootfs:|oci:|docker:\\/\\/).", "`rootfs:…`, `oci:…`, `docker://…`"],
+  ["^oci:.", "`oci:DIR:TAG`"],
+  ["^0[0-7]{3}$", "octal, such as `0644`"],
+  ["^[1-9][0-9]{0,6}[MGT]$", "number with `M`, `G` or `T`"],
+  ["^(?:\\/(?!\\.{1,2}(?:\\/|$))[^/\\0\\n]+)+$", "absolute path"],
   // Of a template literal; the rest of its rule is in the description.
   ["^tpm-nv:[\\s\\S]{0,}$", "`tpm-nv:INDEX`"],
   ["^file:[\\s\\S]{0,}$", "`file:PATH`"],
@@ -354,6 +363,39 @@ Where clocks are put forward, a window in the hour that is skipped does not open
 `;
 }
 
+// ---- image.md ----------------------------------------------------------------------------------------------
+
+function imagePage(): string {
+  const fields = fieldsOf(nodeSchema.parse(imageJsonSchema()), "");
+  return `${generated}
+# image.yaml
+
+What \`mosb image build\` builds an OS image from. [image.schema.json](image.schema.json) is the same as JSON Schema (also printed by \`mosb image schema\`); \`mosb image check FILE\` reports every problem with line and column. Unknown keys, duplicate keys, aliases and merge keys are errors. Relative paths start at the description's directory. [How to](../how-to/image.md).
+
+${fieldTable(fields).replaceAll("(#names-and-text)", "(manifest.md#names-and-text)")}
+
+\`\`\`yaml
+version: 1
+name: demo
+release: "1.0.0"
+root:
+  debian:
+    kernel: linux-image-amd64
+    packages: [openssh-server]
+  install: [mos_0.1.0_amd64.deb]
+  files:
+    - { path: /etc/systemd/network/80-lan.network, content: "[Match]\\nType=ether\\n[Network]\\nDHCP=yes\\n" }
+boot:
+  keyset: demo
+  command_line: console=ttyS0
+trust:
+  product: 3b2a6d1e-6f0f-4d0a-9a2c-0f6d8f1f7c55
+services: oci:release:1.0.0
+disk: { esp: 512M, state: 8G }
+\`\`\`
+`;
+}
+
 // ---- the files ---------------------------------------------------------------------------------------------
 
 /** Path below the checkout → content. */
@@ -364,6 +406,8 @@ export function referencePages(): ReadonlyMap<string, string> {
     ["docs/reference/policy.md", policyPage()],
     ["docs/reference/fetch.md", fetchPage()],
     ["docs/reference/update.md", updatePage()],
+    ["docs/reference/image.md", imagePage()],
+    ["docs/reference/image.schema.json", `${JSON.stringify(imageJsonSchema(), null, 2)}\n`],
     ["docs/reference/manifest.schema.json", `${JSON.stringify(manifestJsonSchema(), null, 2)}\n`],
   ]);
 }

@@ -58,15 +58,21 @@ const guestPackages = [
 /** What a device with firmware, a TPM and a verified root has besides: a kernel for it, and what makes its initrd. */
 const secureGuestPackages = [
   ...guestPackages,
-  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables"],
+  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables", "systemd-repart"],
   ...["tpm2-tools", "libtss2-tcti-device0t64"],
 ];
+
+/** What makes an initrd without systemd, which cannot be installed beside dracut. */
+const initramfsPackages = ["initramfs-tools", "busybox", "udev", "kmod", "e2fsprogs", "zstd"];
 
 /** A device's root whose security updates deltas are measured with: what its services and its administrators use. */
 const updatedPackages = [
   ...guestPackages,
   ...["nginx", "openssl", "ca-certificates", "python3", "sqlite3", "openssh-server", "tcpdump", "jq"],
 ];
+
+/** coreutils: programs are started by env(1). */
+const diskToolsPackages = ["qemu-utils", "coreutils"];
 
 /** Where the registry of the demo keeps its images (a volume of the service) and listens. */
 const registryConfig = `version: 0.1
@@ -107,6 +113,13 @@ export function secureGuestBase(): Promise<string> {
       `making the secure guest's base (Debian ${suite}, ${secureGuestPackages.length} packages and what they need)`,
       () => debootstrap(path, secureGuestPackages),
     ),
+  );
+}
+
+/** The tree in which an initrd is made with initramfs-tools. */
+export function initramfsBase(): Promise<string> {
+  return cached("initramfs-base", [recipe, suite, monthStamp(), ...initramfsPackages], (path) =>
+    step(`making a root with initramfs-tools (Debian ${suite})`, () => debootstrap(path, initramfsPackages)),
   );
 }
 
@@ -183,6 +196,17 @@ const busyboxPrograms = {
   serve: endsWhenTold('/bin/busybox httpd -f -p "$1" -h /www'),
   idle: endsWhenTold("/bin/busybox sleep 1000000"),
 };
+
+/** The tree with QEMU's programs for disk images. */
+export function diskToolsRoot(): Promise<string> {
+  return cached("disk-tools", [recipe, suite, monthStamp(), ...diskToolsPackages], (path) =>
+    step(`unpacking QEMU's programs for disks (Debian ${suite})`, async () => {
+      await debootstrap(path, diskToolsPackages, "extract");
+      for (const name of ["dev", "proc", "tmp", "mnt"]) await mkdir(join(path, name), { recursive: true });
+      for (const name of ["lib", "lib64", "bin", "sbin"]) await symlink(`usr/${name}`, join(path, name));
+    }),
+  );
+}
 
 /** A service of two megabytes for tests: Debian's busybox-static, and the directories that a container needs. */
 export function busyboxRoot(): Promise<string> {

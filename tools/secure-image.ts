@@ -26,7 +26,7 @@ export interface SecureImage {
 const recipe = "2";
 
 /** Units that a test guest has no use for, and that cost time at each boot. */
-const masked = [
+export const masked = [
   ...[
     "systemd-networkd-wait-online.service",
     "systemd-firstboot.service",

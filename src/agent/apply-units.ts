@@ -1,13 +1,18 @@
 // Makes the running system's units those of a generation. Everything written is below /run; systemd does the
 // rest. Can be stopped at any instant and repeated: a marker says that it was begun and not finished.
+//
+// A service that changes is down only from its stop to its start: systemd has read the new files before, and a target
+// holds what both its old and its new form stand on, so that layers are open and networks there when it comes back.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemCode } from "../errors/mos-error.ts";
-import { isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.ts";
+import { type ActivationPlan, isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.ts";
 import type { RenderedUnit } from "../services/model.ts";
-import { type Places, targetUnit } from "../services/unit-names.ts";
+import { type Places, targetUnit, transitionUnit } from "../services/unit-names.ts";
 import { fault } from "../system/fault.ts";
+import { bootLink } from "../systemd/boot-transaction.ts";
 import { escapePath } from "../systemd/escape.ts";
+import { formatUnit, raw, unitNames } from "../systemd/unit-file.ts";
 import type { AgentContext } from "./context.ts";
 
 export interface Applied {
@@ -24,7 +29,8 @@ function isOurs(kind: RenderedUnit["kind"], name: string, places: Places): boole
   if (kind === "quadlet") return /^mos-.+\.(container|network)$/.test(name);
   if (name.startsWith(`${escapePath(places.run)}-`)) return name.endsWith(".mount");
   return (
-    /^mos-(layer|svc|scratch|volume)-.+\.service$/.test(name) || name === targetUnit || name === "mos.slice"
+    /^mos-(layer|svc|scratch|volume)-.+\.service$/.test(name) ||
+    [targetUnit, transitionUnit, "mos.slice"].includes(name)
   );
 }
 
@@ -90,16 +96,9 @@ export async function applyUnits(
   }
   mkdirSync(dirname(markerPath(context.places)), { recursive: true });
   writeFileSync(markerPath(context.places), "");
-  await fault("apply.stop");
-  await context.systemd.stopUnits(units.length === 0 ? [targetUnit, ...plan.stop] : plan.stop);
-  await fault("apply.write");
-  writeFiles(context, plan.write, plan.remove);
-  await fault("apply.reload");
-  await context.systemd.daemonReload();
-  await fault("apply.start");
-  const start = units.length === 0 ? [] : [targetUnit, ...wanted];
-  if (mode === "trial") await context.systemd.resetFailed(start);
-  await (mode === "wait" ? context.systemd.startUnits(start) : context.systemd.startUnitsNoBlock(start));
+  await (units.length === 0
+    ? takeDown(context, plan)
+    : replace(context, plan, [targetUnit, ...wanted], mode));
   rmSync(markerPath(context.places), { force: true });
   await fault("apply.end");
   return {
@@ -110,19 +109,68 @@ export async function applyUnits(
   };
 }
 
+async function takeDown(context: AgentContext, { stop, release, remove }: ActivationPlan): Promise<void> {
+  await fault("apply.stop");
+  await context.systemd.stopUnits([targetUnit, transitionUnit, ...stop]);
+  await context.systemd.stopUnits(release);
+  removeFiles(context, remove);
+  await context.systemd.daemonReload();
+}
+
+async function replace(
+  context: AgentContext,
+  { write, remove, stop, hold, release }: ActivationPlan,
+  start: readonly string[],
+  mode: "boot" | "trial" | "wait",
+): Promise<void> {
+  const { systemd } = context;
+  // One that is still there was left by an agent that died.
+  const isOverlap = stop.length > 0 || remove.some(({ name }) => name === transitionUnit);
+  await fault("apply.write");
+  writeFiles(context, isOverlap ? [...write, transitionTarget(hold)] : write);
+  // Before systemd reads the new files, by which nothing needs the old layers any more.
+  if (isOverlap) await systemd.startUnits([transitionUnit]);
+  await fault("apply.reload");
+  await systemd.daemonReload();
+  await fault("apply.stop");
+  await systemd.stopUnits(stop);
+  await fault("apply.start");
+  if (mode === "trial") await systemd.resetFailed(start);
+  await (mode === "wait" ? systemd.startUnits(start) : systemd.startUnitsNoBlock(start));
+  if (isOverlap) await systemd.stopUnits([transitionUnit, ...release]);
+  // systemd need not be told: nothing of these files runs, and it forgets them by itself.
+  removeFiles(context, isOverlap ? [...remove, transitionTarget(hold)] : remove);
+}
+
+function transitionTarget(hold: readonly string[]): RenderedUnit {
+  const content = formatUnit([
+    {
+      name: "Unit",
+      entries: [
+        ["Description", raw("mos, from one generation to another")],
+        ["DefaultDependencies", raw("no")],
+        ...(hold.length === 0 ? [] : [["Wants", unitNames(...hold)] as const]),
+      ],
+    },
+  ]);
+  return { kind: "systemd", name: transitionUnit, content, services: [] };
+}
+
 /** Those units that are not up. A person who asks for a manifest wants all of it to run. */
 async function inactiveUnits({ systemd }: AgentContext, units: readonly string[]): Promise<string[]> {
   const shown = await systemd.showUnits(units, ["Id", "ActiveState"]);
   return shown.flatMap((unit) => (unit["ActiveState"] === "active" ? [] : [unit["Id"] ?? ""]));
 }
 
-function writeFiles(
-  context: AgentContext,
-  write: readonly RenderedUnit[],
-  remove: readonly LiveUnit[],
-): void {
+function writeFiles(context: AgentContext, write: readonly RenderedUnit[]): void {
   mkdirSync(context.unitDirectory, { recursive: true });
   mkdirSync(context.quadletDirectory, { recursive: true });
   for (const { kind, name, content } of write) writeFileSync(join(directoryOf(context, kind), name), content);
-  for (const { kind, name } of remove) rmSync(join(directoryOf(context, kind), name), { force: true });
+}
+
+function removeFiles(context: AgentContext, remove: readonly Pick<LiveUnit, "kind" | "name">[]): void {
+  for (const { kind, name } of remove) {
+    rmSync(join(directoryOf(context, kind), name), { force: true });
+    rmSync(bootLink(context.unitDirectory, name), { force: true });
+  }
 }

@@ -1,24 +1,30 @@
-// The service stage of a boot (DESIGN section 4): verify the current generation and bring its units up, from
-// what is on disk, with no network. Where the live units are already those of the generation nothing happens.
-import { asMosError, type MosError } from "../errors/mos-error.ts";
+// What both stages of a boot do (DESIGN section 4): verify the current generation and bring its units up, from what is
+// on disk, with no network. Where the live units are already those of the generation nothing happens.
+import { asMosError, MosError } from "../errors/mos-error.ts";
 import { lockPath } from "../generation/places.ts";
 import type { Transaction } from "../generation/transaction.ts";
+import type { Digest } from "../oci/digest.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { type Active, loadActive } from "./active.ts";
 import { type BroughtUp, bringDown, bringUp } from "./bring-up.ts";
 import type { AgentContext } from "./context.ts";
+import { takeOver } from "./handover.ts";
 import type { TargetProblem } from "./load.ts";
 import { abandonTrial, endRevert, resume } from "./trial.ts";
 import { remember } from "./trust.ts";
 
 interface Running {
   readonly generation: number;
+  /** Of its install.json. */
+  readonly digest: Digest;
   readonly problems: readonly TargetProblem[];
   /** What was found damaged, and is done without. */
   readonly damage: readonly MosError[];
   /** The generation is on trial: somebody has to watch it. */
   readonly trial: Transaction | undefined;
+  /** Why a generation was given up, and what came before it runs. */
+  readonly givenUp: MosError | undefined;
 }
 
 /** How the stage ended. */
@@ -27,6 +33,8 @@ export type BootOutcome =
   | ({ readonly kind: "applied" } & Running)
   /** The live units were already those of the generation. */
   | ({ readonly kind: "unchanged" } & Running)
+  /** The initrd stage has brought the generation up, and it is what the boot starts. */
+  | ({ readonly kind: "nothing-to-do" } & Running)
   /** No manifest has been applied on this device yet. */
   | { readonly kind: "no-generation" }
   /** A check failed: nothing of the generation was started. */
@@ -57,6 +65,13 @@ async function choose(context: AgentContext): Promise<Choice> {
   }
 }
 
+function failureOf({ to, reason }: Transaction): MosError {
+  const why = reason === undefined ? "" : `: ${reason.message}`;
+  return new MosError("generation-unhealthy", `generation ${to} was given up${why}`, {
+    about: `generation ${to}`,
+  });
+}
+
 async function bringUpChoice(
   context: AgentContext,
   choice: Choice,
@@ -85,7 +100,9 @@ async function bringUpChoice(
   if (reverting !== undefined) await endRevert(context);
   await fault("boot.end");
   const kind = up.applied.changed ? "applied" : "unchanged";
-  return { kind, generation: loaded.number, problems: up.problems, damage, trial };
+  const givenUp = reverting === undefined ? undefined : failureOf(reverting);
+  const { number: generation, digest } = loaded;
+  return { kind, generation, digest, problems: up.problems, damage, trial, givenUp };
 }
 
 export async function boot(
@@ -99,6 +116,8 @@ export async function boot(
   };
   try {
     return await withLock(lockPath(context.places), "boot", async () => {
+      const done = await takeOver(context);
+      if (done !== undefined) return { outcome: done, timings: timings() };
       await fault("boot.load");
       const choice = await choose(context);
       mark();

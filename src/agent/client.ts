@@ -16,11 +16,15 @@ import type { UnattendedResult } from "./unattended.ts";
 import type { UpdateOptions, UpdateResult } from "./update.ts";
 import type { VerifyLevel, VerifyResult } from "./verify.ts";
 
+/** How long an answer to a question may take that can be answered without the agent as well. */
+const statusTimeoutMs = 15_000;
+
 /** Longest line of an event stream, characters. */
 const maxEventLine = 1024 * 1024;
 
 /**
  * Sends one request.
+ * @param timeoutMs after which an agent that does not answer counts as none; without it the request waits
  * @returns undefined when no agent listens on the socket
  * @throws MosError `permission-denied`, or the agent's own error
  */
@@ -29,13 +33,23 @@ async function call(
   method: string,
   path: string,
   body?: unknown,
+  timeoutMs?: number,
 ): Promise<IncomingMessage | undefined> {
   const response = await new Promise<IncomingMessage | undefined>((resolve, reject) => {
     const outgoing = request(
       { socketPath: socketPaths[socket], method, path, headers: { host: "mos" } },
       resolve,
     );
+    const timer =
+      timeoutMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            resolve(undefined);
+            outgoing.destroy();
+          }, timeoutMs);
+    outgoing.once("response", () => clearTimeout(timer));
     outgoing.once("error", (error) => {
+      clearTimeout(timer);
       const code = systemCode(error);
       if (code === "ENOENT" || code === "ECONNREFUSED") resolve(undefined);
       else if (code === "EACCES") {
@@ -65,11 +79,22 @@ async function readJson(response: IncomingMessage): Promise<unknown> {
   }
 }
 
-/** GET /v1/status; undefined when no agent listens. */
+/**
+ * GET /v1/status; undefined when no agent listens, or when none can be started (without the state's disk, say).
+ * Asked again when the agent leaves just then: its socket starts it anew.
+ */
 export async function requestStatus(): Promise<Status | undefined> {
-  const response = await call("status", "GET", "/v1/status");
-  // The agent is of the same package and trusted: it could tell us anything anyway.
-  return response === undefined ? undefined : ((await readJson(response)) as Status);
+  for (let tries = 3; tries > 0; tries--) {
+    try {
+      const response = await call("status", "GET", "/v1/status", undefined, statusTimeoutMs);
+      // The agent is of the same package and trusted: it could tell us anything anyway.
+      return response === undefined ? undefined : ((await readJson(response)) as Status);
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== "ECONNRESET" && code !== "EPIPE") throw error;
+    }
+  }
+  return undefined;
 }
 
 /** POST /v1/verify; undefined when no agent listens. */

@@ -14,6 +14,7 @@ import { notify, watchdogIntervalMs } from "../systemd/notify.ts";
 import { type SocketName, socketPaths } from "./api.ts";
 import { type BootOutcome, type BootTimings, boot } from "./boot.ts";
 import { type AgentContext, deviceContext, processAgeMs } from "./context.ts";
+import { rememberServiceStage } from "./handover.ts";
 import { log } from "./log.ts";
 import { Operations } from "./running-operation.ts";
 import { createApiServer } from "./server.ts";
@@ -34,7 +35,9 @@ const listenFdsStart = 3;
 /** Runs the agent. It takes no options: what it does is decided by the device's policy and state. */
 export async function main(args: readonly string[]): Promise<void> {
   if (args.length > 0) {
-    process.stderr.write("mosd takes no arguments; systemd starts it (mosd.service). See mosctl --help.\n");
+    process.stderr.write(
+      "mosd takes no arguments; systemd starts it (mosd.service), and mosd --stage=initrd in an initrd. See mosctl --help.\n",
+    );
     process.exitCode = args[0] === "--help" ? 0 : exitCodes.usage;
     return;
   }
@@ -42,6 +45,7 @@ export async function main(args: readonly string[]): Promise<void> {
   const started = processAgeMs();
   keepWatchdog();
   const { outcome, timings } = await boot(context);
+  rememberServiceStage(context, outcome);
   report(outcome, timings, started);
   const { onTrial } = await serve(context);
   await notify("READY=1", `STATUS=${statusLine(outcome)}`);
@@ -77,6 +81,8 @@ function statusLine(outcome: BootOutcome): string {
       return `generation ${outcome.generation} verified, services starting`;
     case "unchanged":
       return `generation ${outcome.generation} verified and in place`;
+    case "nothing-to-do":
+      return `generation ${outcome.generation} was verified and brought up in the initrd, nothing to do`;
     case "no-generation":
       return "no manifest has been applied yet";
     case "refused":

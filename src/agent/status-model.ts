@@ -1,6 +1,7 @@
 // What `mosctl status` and GET /v1/status answer. Computed each time from what is on disk and what systemd and
 // the kernel report; nothing in it is remembered.
 import type { ErrorDocument } from "../errors/mos-error.ts";
+import type { InitrdRecord, ServiceRecord } from "./stage-record.ts";
 
 /** One word for a service, in the order from good to bad. */
 export type ServiceState =
@@ -77,6 +78,13 @@ export interface TrustStatus {
   readonly secureBoot: SecureBootStatus;
 }
 
+/** How this boot began, where its initrd has a stage of mos. */
+export interface BootStatus {
+  readonly initrd: Omit<InitrdRecord, "version" | "bootsOn">;
+  /** What was left to the agent at its first start; absent before that. */
+  readonly service?: ServiceRecord["outcome"];
+}
+
 export interface Status {
   readonly version: 1;
   /** `ok`: everything runs; `degraded`: something does not; `none`: nothing was applied; `refused`: not verified. */
@@ -93,6 +101,7 @@ export interface Status {
     /** Digests of the manifests below a partial one, the oldest first. */
     readonly bases?: readonly string[];
   };
+  readonly boot?: BootStatus;
   /** A generation is on trial, or the device is going back. */
   readonly transaction?: {
     readonly kind: "update" | "rollback";

@@ -26,6 +26,7 @@ import { mosVersion } from "../system/version.ts";
 import { mountUnitName } from "../systemd/escape.ts";
 import type { ServiceManager, UnitProperties } from "../systemd/manager.ts";
 import { type Active, loadActive } from "./active.ts";
+import { bootStatus } from "./boot-status.ts";
 import type { AgentContext } from "./context.ts";
 import { secureBootStatus } from "./firmware.ts";
 import type { LoadedGeneration, LoadedImage, TargetProblem } from "./load.ts";
@@ -59,15 +60,15 @@ interface Observed {
 
 /** The status of this device. Never throws for what is wrong with the device: that is what it reports. */
 export async function status(context: AgentContext): Promise<Status> {
-  const failures = await failuresOf(context);
+  const known = { ...bootStatus(context), ...(await failuresOf(context)) };
   let active: Active;
   try {
     active = await loadActive(context);
   } catch (error) {
-    return { ...empty("refused"), ...failures, error: asMosError(error).toDocument() };
+    return { ...empty("refused"), ...known, error: asMosError(error).toDocument() };
   }
   const { loaded: current, transaction } = active;
-  const settling = { ...failures, ...transactionStatus(transaction) };
+  const settling = { ...known, ...transactionStatus(transaction) };
   if (current === undefined) return { ...empty("none"), ...settling };
   const observed = await observe(context, current);
   const services = await Promise.all(current.images.map((image) => serviceStatus(image, observed)));

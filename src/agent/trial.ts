@@ -22,6 +22,7 @@ import type { Applied } from "./apply-units.ts";
 import { bringDown, bringUp } from "./bring-up.ts";
 import { moveCurrent } from "./commit.ts";
 import type { AgentContext } from "./context.ts";
+import { deviceFailures } from "./device-failures.ts";
 import { watchHealth } from "./health.ts";
 import { loadGeneration } from "./load.ts";
 import { log } from "./log.ts";
@@ -46,14 +47,6 @@ async function finishCommit(context: AgentContext, { to }: Transaction): Promise
   await fault("commit.end");
   await removeJournal(places);
 }
-
-/** Failures of the device itself, which say nothing about a manifest. */
-const deviceFailures: ReadonlySet<string> = new Set([
-  "no-space",
-  "io-failed",
-  "permission-denied",
-  "internal",
-]);
 
 /** So that it is not tried again by itself. A rollback's target was healthy once: it may be asked for again. */
 async function recordFailure(

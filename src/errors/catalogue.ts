@@ -119,6 +119,32 @@ export const catalogue = {
     means: "An initrd cannot be part of a unified kernel image.",
     hint: "Compress it with zstd, or not at all.",
   },
+  "image-description-invalid": {
+    exit: input,
+    means: "What says how an OS image is to be built does not fit the schema.",
+    hint: "Correct the lines named above; docs/reference/image.md lists every field.",
+  },
+  "image-root-unusable": {
+    exit: input,
+    means: "A root file system lacks what an OS image needs, such as a kernel or dracut.",
+    hint: "docs/how-to/image.md says what has to be in it.",
+  },
+  "image-lock-mismatch": {
+    exit: refused,
+    means: "An OS image would be built from other inputs than its lock says.",
+    hint: "If they were to change: mosb image build --update-lock, and keep the new lock.",
+  },
+  "program-unresolved": {
+    exit: input,
+    means:
+      "A program could not start in the root that it is in: it, its interpreter or a library is missing there.",
+    hint: "Install in that root what is missing. Libraries of another root, or laid over from another distribution, do not help.",
+  },
+  "program-malformed": {
+    exit: input,
+    means: "A program, a library or the loader's cache is not well-formed.",
+    hint: "Install the file again, from a source that can be checked.",
+  },
   "secret-invalid": {
     exit: input,
     means: "A secret cannot be encrypted for a manifest.",
@@ -129,6 +155,80 @@ export const catalogue = {
     means:
       "A private key was asked for; mos never prints one, so that none ends in a log or a terminal's history.",
     hint: "trust keyset show KEYSET KEY privkey.pem --path prints where it is.",
+  },
+
+  // Signed files and sets of them (validator).
+  "signed-source-unusable": {
+    exit: input,
+    means: "What is to be signed, validated or installed is not there, or is no file, link or directory.",
+    hint: "Name files that are there; directories need --recursive.",
+  },
+  "signed-config-invalid": {
+    exit: input,
+    means: "A configuration of validator is missing, cannot be read, or says what was probably not meant.",
+    hint: "docs/how-to/validator.md lists what a configuration may say.",
+  },
+  "signed-key-invalid": {
+    exit: input,
+    means: "A key for signed files is missing or cannot be used.",
+    hint: "Keys are Ed25519 in PEM: openssl genpkey -algorithm ed25519 -out secret.pem; openssl pkey -in secret.pem -pubout -out public.pem",
+  },
+  "signed-name-invalid": {
+    exit: input,
+    means: "A file has no name that it can be signed under: it is outside of what names are relative to.",
+    hint: "--relative-to names a directory that the file is in.",
+  },
+  "signed-file-unsigned": {
+    exit: refused,
+    means: "A file has no signature, or a signature has no file.",
+    hint: "validator sign --key=FILE makes signatures.",
+  },
+  "signed-file-invalid": {
+    exit: refused,
+    means: "The signature of a file does not hold: the file, its name or its type is another, or the key.",
+    hint: "Get the file and its signature again from whoever signed them.",
+  },
+  "signed-link-refused": {
+    exit: refused,
+    means: "A signed link leads to what is not signed along with it.",
+    hint: "Links have relative targets among the files that are installed with them.",
+  },
+  "signed-destination-unsafe": {
+    exit: refused,
+    means:
+      "What is at the destination cannot be written to safely: a link, another kind of file, or other content.",
+    hint: "Look at the path named above; --force replaces files, and nothing else.",
+  },
+  "set-invalid": {
+    exit: refused,
+    means: "A signed set's list of contents is no such list.",
+    hint: "mosb set sign makes one.",
+  },
+  "set-mixed": {
+    exit: refused,
+    means:
+      "The files of a signed set are not those of its list: one is missing, another, or more than listed.",
+    hint: "Get the whole set again; parts of different releases do not fit together.",
+  },
+  "set-older": {
+    exit: refused,
+    means: "A signed set is older than what is installed, or another one of the same serial.",
+    hint: "Sign the set again with a higher serial; going back needs a new signature too.",
+  },
+  "set-conflict": {
+    exit: refused,
+    means: "A signed set would replace what does not belong to it.",
+    hint: "Remove the file, or take it over with --force.",
+  },
+  "set-unhealthy": {
+    exit: unhealthy,
+    means: "What a signed set brought did not run, and the set before is back.",
+    hint: "journalctl -u UNIT says more; correct the set, and sign it with a higher serial.",
+  },
+  "archive-refused": {
+    exit: refused,
+    means: "An archive has entries that would lead out of it, or more than it may have.",
+    hint: "Archives have files, directories and links inside, each once.",
   },
 
   // Verification refused. Nothing on the device has changed.
@@ -276,6 +376,11 @@ export const catalogue = {
     exit: refused,
     means: "An install.json does not fit the schema or its rules, so nothing of it may run.",
     hint: "It was not made by this mosb: publish the manifest again.",
+  },
+  "install-refused": {
+    exit: refused,
+    means: "An installer does not write to this machine's disks; nothing was written.",
+    hint: "Empty the disk, or build an installer that names it or may write over it (installer: in image.yaml).",
   },
   "artifact-type-wrong": {
     exit: refused,
@@ -427,6 +532,11 @@ export const catalogue = {
     exit: state,
     means: "A state file is damaged.",
     hint: "mosctl update writes it anew; the store itself is checked by digest.",
+  },
+  "state-missing": {
+    exit: state,
+    means: "The file system with the device's state was not there in time, or cannot be mounted.",
+    hint: "The agent looks again when the system is up. Check the disk, and its line in /etc/fstab or its partition type and label.",
   },
   "no-generation": {
     exit: state,

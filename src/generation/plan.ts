@@ -2,6 +2,7 @@
 // repeated. A service whose files have not changed is not touched.
 import type { RenderedUnit } from "../services/model.ts";
 import {
+  isFoundation,
   type Places,
   rootUnit,
   scratchMountUnit,
@@ -9,6 +10,7 @@ import {
   serviceUnit,
   sliceUnit,
   targetUnit,
+  transitionUnit,
 } from "../services/unit-names.ts";
 
 /** A unit file of mos on the running system. */
@@ -25,8 +27,12 @@ export interface ActivationPlan {
   readonly remove: readonly LiveUnit[];
   /** Services that run from a file that changes or goes. */
   readonly affectedServices: readonly string[];
-  /** Units to stop before the files change, while systemd still knows how. */
+  /** Units to stop before anything is started. */
   readonly stop: readonly string[];
+  /** What the old and the new services stand on: up from before the old ones stop until after the new ones start. */
+  readonly hold: readonly string[];
+  /** Units of `hold` that only the old services needed: to stop at the end. */
+  readonly release: readonly string[];
 }
 
 function keyOf({ kind, name }: { kind: string; name: string }): string {
@@ -61,10 +67,11 @@ export function planActivation(
   const theirs = desired.filter(
     ({ services }) => services.length > 0 && services.every((service) => disturbed.includes(service)),
   );
+  const holds = ({ name }: { readonly name: string }): boolean => isFoundation(places, name);
   // Stopping the target or the slice would stop every service in it.
-  const files = [...changed, ...remove, ...theirs]
+  const files = [...changed, ...remove.filter((unit) => !holds(unit)), ...theirs]
     .map(unitOfFile)
-    .filter((unit) => unit !== targetUnit && unit !== sliceUnit);
+    .filter((unit) => unit !== targetUnit && unit !== sliceUnit && unit !== transitionUnit);
   // The whole root of an affected service goes down with it: an old mount must not be taken for the new one.
   const roots = affectedServices.flatMap((service) => [
     serviceUnit(service),
@@ -72,7 +79,14 @@ export function planActivation(
     scratchUnit(service),
     scratchMountUnit(places, service),
   ]);
-  return { write, remove, affectedServices, stop: [...new Set([...files, ...roots])].sort() };
+  const stop = [...new Set([...files, ...roots])].sort();
+  const namesOf = (units: readonly { readonly kind: RenderedUnit["kind"]; readonly name: string }[]) =>
+    [...new Set(units.map(unitOfFile))].sort();
+  return {
+    ...{ write, remove, affectedServices, stop },
+    hold: namesOf([...live, ...desired].filter(holds)),
+    release: namesOf(remove.filter(holds)),
+  };
 }
 
 export function isEmptyPlan({ write, remove, affectedServices }: ActivationPlan): boolean {

@@ -20,6 +20,8 @@ export interface UmlOptions {
   readonly toolsRoot: string;
   /** An ext4 image with systemd and the files of guest-control.ts. Shared and never written. */
   readonly disk: string;
+  /** Unpacked by the kernel before it mounts the disk, which is then left to what is in it. */
+  readonly initrd?: string;
   /** Default 1024. */
   readonly memoryMiB?: number;
   /** Further images, written to: /dev/ubdb and so on in the guest. */
@@ -28,7 +30,7 @@ export interface UmlOptions {
   readonly share?: string;
   /** Default none. */
   readonly network?: Network;
-  /** Added to the kernel's command line. */
+  /** Added to the kernel's command line; read anew at each start of the machine. */
   readonly kernelArguments?: readonly string[];
   /** Until the control channel answers; default 90 000. */
   readonly bootTimeoutMs?: number;
@@ -41,7 +43,7 @@ export const umlControlLine = "/dev/ttyS0";
 const workspace = "/var/tmp";
 
 // Runs as the first process of its namespaces. Arguments: tools root, work directory, disk, share or "", number
-// of further disks, these disks, then the kernel's arguments. The kernel keeps its memory in /dev/shm.
+// of further disks, these disks, initrd or "", then the kernel's arguments. The kernel keeps its memory in /dev/shm.
 const launch = `set -e
 root=$1 work=$2 disk=$3 share=$4 count=$5; shift 5
 mount --rbind /dev "$root/dev"
@@ -60,6 +62,11 @@ while [ "$number" -lt "$count" ]; do
   mount --bind "$1" "$root/machine/disk$number.img"
   number=$((number + 1)); shift
 done
+if [ -n "$1" ]; then
+  : > "$work/initrd.img"
+  mount --bind "$1" "$root/machine/initrd.img"
+fi
+shift
 exec chroot "$root" /usr/bin/env -i HOME=/machine TERM=linux PATH=/usr/sbin:/usr/bin /usr/bin/linux.uml "$@"
 `;
 
@@ -100,6 +107,7 @@ function powerOn(options: UmlOptions, directory: string): { process: ChildProces
       ...["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL"],
       ...["/bin/sh", "-c", launch, "uml", resolve(options.toolsRoot), directory, resolve(options.disk)],
       ...[options.share === undefined ? "" : resolve(options.share), String(disks.length), ...disks],
+      ...[options.initrd === undefined ? "" : resolve(options.initrd)],
       ...kernelCommandLine(options, disks.length),
     ],
     { stdio: ["ignore", log, log, "pipe", "pipe"], detached: true },
@@ -117,12 +125,15 @@ function kernelCommandLine(options: UmlOptions, disks: number): string[] {
   return [
     `mem=${options.memoryMiB ?? 1024}M`,
     "ubd0=/machine/root.cow,/machine/base.img",
+    ...(options.initrd === undefined ? [] : ["initrd=/machine/initrd.img"]),
     ...Array.from({ length: disks }, (_, index) => `ubd${letters[index]}=/machine/disk${index}.img`),
     ...(options.network === undefined
       ? []
       : [`vec0:transport=tap,ifname=${options.network.tap},depth=64,gro=1`]),
     ...["root=/dev/ubda", "rw", "init=/lib/systemd/systemd"],
     ...["con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3,fd:4", "uml_dir=/machine/"],
+    // 512 pseudo terminals of the BSD kind, which nobody uses and udev looks at one by one at each boot.
+    "pty.legacy_count=0",
     ...["loglevel=5", "systemd.show_status=1", "systemd.log_color=0", "random.trust_cpu=on"],
     // Node's io_uring and a fork corrupt the page tables of this kernel (6.12um1, "Bad page map"): it is off.
     "sysctl.kernel.io_uring_disabled=2",

@@ -14,6 +14,7 @@ import { openImage } from "../oci/open.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 import type { WritableRepository } from "../oci/source.ts";
 import { argvOf } from "../services/process.ts";
+import { checkTarget, runConfigOf, unpackForLook } from "./programs.ts";
 
 /** A blob and where its bytes are. */
 interface BlobSource {
@@ -58,6 +59,9 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
   if (target.service_type === "container" && entrypoint.length + cmd.length === 0) {
     throw nothingToRun(target, "Add to the target:  image: { entrypoint: [/usr/bin/PROGRAM] }");
   }
+  const tree =
+    source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
+  checkTarget(target, runConfigOf(target), [tree]);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
   const signal = more.stop_signal === undefined ? {} : { stop_signal: more.stop_signal };
   const image = buildImage([layer.descriptor], { entrypoint, cmd, env, user, working_dir, ...signal });

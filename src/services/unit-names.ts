@@ -15,6 +15,8 @@ export const defaultPlaces: Places = { state: "/var/lib/mos", run: "/run/mos" };
 
 export const targetUnit = "mos.target";
 export const sliceUnit = "mos.slice";
+/** There only while one generation gives way to another. */
+export const transitionUnit = "mos-transition.target";
 
 export function serviceUnit(service: string): string {
   return `mos-svc-${service}.service`;
@@ -31,6 +33,15 @@ export function containerName(service: string): string {
 /** First 16 hex digits of the root hash: short enough for 100 layers in one overlay, checked for collisions. */
 function layerId(rootHash: string): string {
   return rootHash.slice(0, 16);
+}
+
+/** Whether services stand on this unit, and it does not change under its name: layers, their mounts, networks. */
+export function isFoundation(places: Places, file: string): boolean {
+  return (
+    file.startsWith("mos-layer-") ||
+    file.startsWith(mountUnitName(`${places.run}/layers`).replace(/\.mount$/, "-")) ||
+    file.endsWith(".network")
+  );
 }
 
 export function layerUnit(rootHash: string): string {

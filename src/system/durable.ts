@@ -38,6 +38,16 @@ export async function rename(from: string, to: string): Promise<void> {
   await fs.rename(from, to);
 }
 
+/**
+ * Two names change places, at one instant (renameat2(2), RENAME_EXCHANGE).
+ * @throws Error EINVAL where they do not: one is missing, or the filesystem cannot
+ */
+export async function exchange(one: string, other: string): Promise<void> {
+  const { exchangeNames } = await import("./libc.ts");
+  if (exchangeNames(one, other)) return;
+  throw Object.assign(new Error(`cannot exchange ${one} and ${other}`), { code: "EINVAL" });
+}
+
 /** unlink(2): a file or a symbolic link. */
 export async function unlink(path: string): Promise<void> {
   await fs.unlink(path);

@@ -1,6 +1,6 @@
 // The few calls of the C library that Node does not offer, through node:ffi: advisory locks that the kernel
-// drops when their holder dies, the datagram that sd_notify(3) is, the immutable flag of a file, and the kernel's
-// keyring. The only file that needs node:ffi.
+// drops when their holder dies, the datagram that sd_notify(3) is, the immutable flag of a file, the exchange of two
+// names, and the kernel's keyring. The only file that needs node:ffi.
 import { dlopen } from "node:ffi";
 
 const { functions } = dlopen("libc.so.6", {
@@ -8,6 +8,7 @@ const { functions } = dlopen("libc.so.6", {
   socket: { arguments: ["int32", "int32", "int32"], return: "int32" },
   sendto: { arguments: ["int32", "buffer", "uint64", "int32", "buffer", "uint32"], return: "int64" },
   close: { arguments: ["int32"], return: "int32" },
+  renameat2: { arguments: ["int32", "buffer", "int32", "buffer", "uint32"], return: "int32" },
   // Variadic in C; with one pointer the calling conventions of x86-64 and of AArch64 Linux make no difference.
   ioctl: { arguments: ["int32", "uint64", "buffer"], return: "int32" },
   syscall: { arguments: ["int64", "buffer", "buffer", "buffer", "uint64", "int64"], return: "int64" },
@@ -41,6 +42,19 @@ export function changeImmutable(fd: number, immutable: boolean): boolean {
   if (after === before) return false;
   flags.writeUInt32LE(after >>> 0, 0);
   return functions.ioctl(fd, FS_IOC_SETFLAGS, flags) === 0;
+}
+
+// <fcntl.h>, <linux/fs.h>
+const AT_FDCWD = -100;
+const RENAME_EXCHANGE = 2;
+
+/**
+ * renameat2(2) with RENAME_EXCHANGE: two names change places, at one instant.
+ * @returns whether they did; false where one is missing, or the filesystem cannot
+ */
+export function exchangeNames(one: string, other: string): boolean {
+  const text = (path: string): Buffer => Buffer.from(`${path}\0`);
+  return functions.renameat2(AT_FDCWD, text(one), AT_FDCWD, text(other), RENAME_EXCHANGE) === 0;
 }
 
 /** Numbers of add_key(2), which the C library has no function for. */

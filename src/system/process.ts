@@ -13,6 +13,16 @@ const packages: Readonly<Record<string, string>> = {
   podman: "podman",
   tar: "tar",
   ukify: "systemd-ukify",
+  mmdebstrap: "mmdebstrap",
+  sfdisk: "fdisk",
+  "systemd-repart": "systemd-repart",
+  mke2fs: "e2fsprogs",
+  "mkfs.vfat": "dosfstools",
+  mcopy: "mtools",
+  "qemu-img": "qemu-utils",
+  skopeo: "skopeo",
+  umoci: "umoci",
+  mmd: "mtools",
   "virt-fw-vars": "python3-virt-firmware",
 };
 

@@ -23,6 +23,21 @@ const anchorSourceSchema = z.union(
 /** A named source of trust anchors (DESIGN section 3). */
 export type AnchorSource = z.infer<typeof anchorSourceSchema>;
 
+/** How the stage in the initrd can end (src/agent/initrd-stage.ts). */
+const stageOutcomes = [
+  "applied",
+  "unhealthy-fallback",
+  "no-generation",
+  "no-state",
+  "refused",
+  "failed",
+  "interrupted",
+] as const;
+
+export type StageOutcome = (typeof stageOutcomes)[number];
+
+export const stageOutcomeSchema = z.enum(stageOutcomes);
+
 export const policySchema = z.strictObject({
   version: z.literal(1, "must be 1, the only version there is").describe("Version of this format."),
   anchors: z
@@ -54,6 +69,14 @@ export const policySchema = z.strictObject({
     .max(1024)
     .default([])
     .describe("SHA-256 (hex) of certificates or public keys that are not accepted anywhere in a chain."),
+  bootOn: z
+    .array(stageOutcomeSchema)
+    .max(stageOutcomes.length)
+    .refine((outcomes) => outcomes.includes("applied"), "must have `applied` among them")
+    .default([...stageOutcomes])
+    .describe(
+      "With which outcomes of the stage in the initrd the device boots on; with any other it says why and powers off. Nothing that was not verified is started in either case.",
+    ),
 });
 
 export type PolicyDocument = z.output<typeof policySchema>;
@@ -72,6 +95,7 @@ export const builtInPolicy: Policy = {
   signatures: 1,
   tpm: "optional",
   revoked: [],
+  bootOn: [...stageOutcomes],
 };
 
 const maxPolicySize = 256 * 1024;

@@ -16,6 +16,7 @@ export type Change =
   | { readonly kind: "sync"; readonly file: number }
   | { readonly kind: "close"; readonly file: number }
   | { readonly kind: "rename"; readonly path: string; readonly to: string }
+  | { readonly kind: "exchange"; readonly path: string; readonly to: string }
   | { readonly kind: "unlink"; readonly path: string }
   | { readonly kind: "mkdir"; readonly path: string; readonly mode: number }
   | { readonly kind: "rmdir"; readonly path: string }
@@ -61,6 +62,7 @@ export function probed(real: Durable): Durable {
       );
     },
     rename: (path, to) => through({ kind: "rename", path, to }, () => real.rename(path, to)),
+    exchange: (path, to) => through({ kind: "exchange", path, to }, () => real.exchange(path, to)),
     unlink: (path) => through({ kind: "unlink", path }, () => real.unlink(path)),
     createDirectory: (path, mode) =>
       through({ kind: "mkdir", path, mode }, () => real.createDirectory(path, mode)),

@@ -45,7 +45,8 @@ class LiveTree {
   }
 
   /** The directory and the name of a path, or undefined for one that is not below the recorded directory. */
-  locate(path: string): { directory: number; name: string; node: number | undefined } | undefined {
+  locate(given: string): { directory: number; name: string; node: number | undefined } | undefined {
+    const path = resolved(given);
     const parts = relative(this.path, path).split("/");
     const name = parts.pop();
     if (name === undefined || name === "" || name === ".." || parts[0] === "..") return undefined;
@@ -61,9 +62,16 @@ class LiveTree {
   }
 
   /** The node of a directory's path; undefined when it is not recorded. */
-  directoryAt(path: string): number | undefined {
+  directoryAt(given: string): number | undefined {
+    const path = resolved(given);
     return path === this.path ? this.root : this.locate(path)?.node;
   }
+}
+
+/** Where an open directory is now, for a path that goes through its descriptor (src/system/beneath.ts). */
+function resolved(path: string): string {
+  const [, descriptor, rest] = /^(\/proc\/self\/fd\/[0-9]+)\/(.*)$/.exec(path) ?? [];
+  return descriptor === undefined ? path : join(readlinkSync(descriptor), rest ?? "");
 }
 
 class Recorder {
@@ -120,6 +128,12 @@ class Recorder {
       case "rename":
         this.change([
           [change.path, undefined],
+          [change.to, this.tree.locate(change.path)?.node],
+        ]);
+        break;
+      case "exchange":
+        this.change([
+          [change.path, this.tree.locate(change.to)?.node],
           [change.to, this.tree.locate(change.path)?.node],
         ]);
         break;

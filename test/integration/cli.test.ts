@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../src/system/process.ts";
 import { temporaryDirectory } from "../support.ts";
+import { writeElf } from "../unit/elf/elf-writer.ts";
 import { makeRoot } from "./publish-fixture.ts";
 import { makeWorkDirectory } from "./work-directory.ts";
 
@@ -107,6 +108,24 @@ describe("mosb manifest publish", () => {
 });
 
 describe("mosb manifest check", () => {
+  test("finds that a program's loader is not in its root, as publishing does", async () => {
+    const directory = await temporaryDirectory();
+    await makeRoot(join(directory, "root"), "one");
+    const elf = writeElf({ interpreter: "/lib64/ld-linux-x86-64.so.2", needed: ["libc.so.6"] });
+    await writeFile(join(directory, "root/bin/service"), elf);
+    const file = join(directory, "manifest.yaml");
+    await writeFile(file, manifest(`    source: rootfs:root\n${runs}`));
+    const problem = "/bin/service needs the loader /lib64/ld-linux-x86-64.so.2, which is not there";
+    const checked = await mos("mosb", "manifest", "check", "--json", file);
+    expect(errorIn(checked)).toEqual({ exit: 3, code: "program-unresolved" });
+    expect(JSON.parse(checked.stdout).error.problems).toEqual([problem]);
+    const published = await publish("--json", "--dest", `oci:${join(directory, "out")}`, file);
+    expect(errorIn(published)).toEqual({ exit: 3, code: "program-unresolved" });
+    await run("tar", ["-cf", join(directory, "root.tar"), "-C", join(directory, "root"), "."]);
+    await writeFile(file, manifest(`    source: rootfs:root.tar\n${runs}`));
+    expect(errorIn(await mos("mosb", "manifest", "check", "--json", file)).code).toBe("program-unresolved");
+  });
+
   test("tells every problem with its line and column", async () => {
     const file = join(await temporaryDirectory(), "bad.yaml");
     const ports = "    network: {type: simple, ports: [{host: 0, container: 65536}]}\n";

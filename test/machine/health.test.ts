@@ -41,6 +41,7 @@ async function runOf(service: string): Promise<string> {
 }
 
 const httpd = (port: number): string => `[/bin/serve, "${port}"]`;
+const fails = `[/bin/sh, -c, "exit 1"]`;
 
 interface Web {
   readonly version: string;
@@ -97,7 +98,7 @@ afterAll(async () => {
 
 describe("a new generation", () => {
   it("that is the first and does not become healthy leaves the device as empty as it was", async () => {
-    const bad = await publish(manifest(web({ version: "0", entrypoint: "[/bin/false]" })));
+    const bad = await publish(manifest(web({ version: "0", entrypoint: fails })));
     const { exit, document } = await mosctl("update", bad);
     expect([exit, document.error?.code]).toEqual([8, "generation-unhealthy"]);
     expect(await status()).toMatchObject({ health: "none", services: [], failures: [{ generation: 1 }] });
@@ -137,7 +138,7 @@ describe("a new generation", () => {
   });
 
   it("whose program ends as soon as it is started is left again", async () => {
-    const bad = await publish(manifest(web({ version: "3", entrypoint: "[/bin/false]" }) + steady));
+    const bad = await publish(manifest(web({ version: "3", entrypoint: fails }) + steady));
     const { document } = await mosctl("update", bad);
     expect(document.error?.code).toBe("generation-unhealthy");
     expect((await status()).health).toBe("ok");
@@ -156,8 +157,8 @@ describe("a new generation", () => {
   });
 
   it("may have a service that does not count", async () => {
-    const fails = web({ version: "6", entrypoint: "[/bin/false]", health: "{required: false}" });
-    const { exit, document } = await mosctl("update", await publish(manifest(fails + steady)));
+    const failing = web({ version: "6", entrypoint: fails, health: "{required: false}" });
+    const { exit, document } = await mosctl("update", await publish(manifest(failing + steady)));
     // Between two of its starts nothing is wrong with it yet.
     expect(exit === 0 || exit === 8, `exit code ${exit}`).toBe(true);
     expect(document.outcome).toBe("updated");

@@ -18,6 +18,15 @@ import { trixiePrograms } from "../integration/trixie-programs.ts";
 
 const mebibyte = 1024 * 1024;
 
+/** What the kernel is told besides where its root is: a console, and what makes emulation quicker. */
+export const guestOptions: readonly string[] = [
+  ...["console=ttyS0", "loglevel=4", "systemd.show_status=1", "systemd.log_color=0"],
+  ...["lsm=landlock,lockdown", "mitigations=off", "tsc=reliable", "clocksource=tsc"],
+  ...["audit=0", "random.trust_cpu=on", "no_timer_check", "panic=5"],
+  // A root that cannot be verified never appears; it takes 6 s to, emulated.
+  "systemd.default_device_timeout_sec=40",
+];
+
 /** What a machine is put together from. */
 export interface Parts {
   readonly bootDisk: string;
@@ -114,17 +123,7 @@ export class Factory {
   commandLine(rootHash = this.image.rootHash): string {
     return [
       ...[`roothash=${rootHash}`, "root=/dev/mapper/root", "ro", "rootfstype=erofs"],
-      ...["systemd.volatile=overlay", "console=ttyS0", "loglevel=4", "systemd.show_status=1"],
-      ...[
-        "systemd.log_color=0",
-        "lsm=landlock,lockdown",
-        "mitigations=off",
-        "tsc=reliable",
-        "clocksource=tsc",
-      ],
-      ...["audit=0", "random.trust_cpu=on", "no_timer_check", "panic=5"],
-      // A root that cannot be verified never appears; it takes 6 s to, emulated.
-      "systemd.default_device_timeout_sec=40",
+      ...["systemd.volatile=overlay", ...guestOptions],
     ].join(" ");
   }
 

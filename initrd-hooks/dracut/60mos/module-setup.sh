@@ -1,7 +1,8 @@
 #!/bin/bash
 # dracut module of mos: in the initrd, after the verified root is mounted and before the system changes over to it,
-# the program *of that root* takes its secrets from the TPM and closes them. Nothing but a unit, a script of a few
-# lines and the files of /etc/mos is in the initrd: no Node.
+# the program *of that root* takes its secrets from the TPM and closes them; then it verifies the current generation
+# and writes its units, so that its services are part of the first boot transaction. Nothing but units, scripts of a
+# few lines and the files of /etc/mos is in the initrd: no Node.
 
 check() {
   # Only when asked for: add_dracutmodules+=" mos "
@@ -13,11 +14,17 @@ depends() {
 }
 
 install() {
-  inst_simple "$moddir/mos-initrd.service" "$systemdsystemunitdir/mos-initrd.service"
-  inst_script "$moddir/mos-initrd.sh" /usr/lib/mos/mos-initrd
-  inst_multiple mkdir cp chmod
+  local unit script
+  for unit in mos-initrd mos-initrd-state mos-initrd-apply mos-initrd-gate; do
+    inst_simple "$moddir/$unit.service" "$systemdsystemunitdir/$unit.service"
+  done
+  for script in mos-initrd mos-state mos-gate; do
+    inst_script "$moddir/$script.sh" "/usr/lib/mos/$script"
+  done
+  inst_simple "$moddir/61-mos-state.rules" /usr/lib/udev/rules.d/61-mos-state.rules
+  inst_multiple mkdir cp chmod mount udevadm
+  inst_multiple -o /usr/lib/systemd/systemd-fsck
   # In place of any shell that another module brings.
-  local unit
   for unit in emergency rescue; do
     inst_simple "$moddir/mos-refused.service" "/etc/systemd/system/$unit.service"
   done
@@ -30,4 +37,7 @@ install() {
   [ -d "$dracutsysrootdir/etc/mos/initrd/pcr7data" ] && inst_dir /etc/mos/initrd/pcr7data &&
     while IFS= read -r file; do inst_simple "$file"; done < <(find /etc/mos/initrd/pcr7data -type f)
   $SYSTEMCTL -q --root "$initdir" add-requires initrd.target mos-initrd.service
+  for unit in mos-initrd-state mos-initrd-apply mos-initrd-gate; do
+    $SYSTEMCTL -q --root "$initdir" add-wants initrd.target "$unit.service"
+  done
 }

@@ -3,10 +3,12 @@ import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
 import { manifestConvert } from "./convert.ts";
 import { manifestExplain } from "./explain.ts";
+import { imageBuild, imageCheck, imageSchema } from "./image.ts";
 import { manifestLint } from "./lint.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
 import { secretEncrypt } from "./secret.ts";
+import { setCommands } from "./set.ts";
 import { manifestSign } from "./sign.ts";
 import { ukiBuild, ukiInspect, ukiSign } from "./uki.ts";
 
@@ -28,6 +30,11 @@ const uki = buildRouteMap<string, CliContext>({
   routes: { build: ukiBuild, sign: ukiSign, inspect: ukiInspect },
 });
 
+const image = buildRouteMap<string, CliContext>({
+  docs: { brief: "Build OS images" },
+  routes: { build: imageBuild, check: imageCheck, schema: imageSchema },
+});
+
 const secret = buildRouteMap<string, CliContext>({
   docs: { brief: "Encrypt secrets for services to devices" },
   routes: { encrypt: secretEncrypt },
@@ -43,5 +50,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { manifest, secret, uki },
+  { image, manifest, secret, set: setCommands, uki },
 );

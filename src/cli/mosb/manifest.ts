@@ -1,4 +1,5 @@
 // `mosb manifest check|schema`.
+import { dirname, resolve } from "node:path";
 import { buildCommand } from "@stricli/core";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText } from "../output.ts";
@@ -8,15 +9,20 @@ export const manifestCheck = withExamples(
   buildCommand<JsonFlag, [string], CliContext>({
     docs: {
       brief: "Check a manifest without publishing it",
-      fullDescription:
-        "Reads a manifest and reports every problem with its line and column. Sources are not opened.",
+      fullDescription: `Reads a manifest and reports every problem with its line and column. Of rootfs: sources that are there it also
+checks that what they start could start: that the program, its interpreter and all libraries are in that same root.
+Other sources are not opened.`,
     },
     parameters: { flags: { json: jsonFlag }, positional: manifestFile },
     async func(flags, file) {
       const manifest = await readManifest(file);
       const { stdout } = this.terminal;
-      if (flags.json)
-        return stdout.write(jsonText({ file, product: manifest.product, targets: manifest.targets.length }));
+      const { checkRoots } = await import("../../publish/programs.ts");
+      const programs = await checkRoots(manifest, dirname(resolve(file)));
+      if (flags.json) {
+        const targets = manifest.targets.length;
+        return stdout.write(jsonText({ file, product: manifest.product, targets, programs }));
+      }
       stdout.write(`${file} is sound: ${manifest.targets.length} targets of ${manifest.product}.\n`);
     },
   }),

@@ -6,11 +6,13 @@ import { diffCommand } from "./diff.ts";
 import { execCommand } from "./exec.ts";
 import { gcCommand } from "./gc.ts";
 import { historyCommand } from "./history.ts";
+import { installDisk } from "./install-disk.ts";
 import { logsCommand } from "./logs.ts";
 import { restartCommand, startCommand, stopCommand } from "./power.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
 import { servicesCommand } from "./services.ts";
+import { setCommands } from "./set.ts";
 import { statusCommand } from "./status.ts";
 import { topCommand } from "./top.ts";
 import { updateCommand } from "./update.ts";
@@ -32,11 +34,13 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     exec: execCommand,
     gc: gcCommand,
     history: historyCommand,
+    "install-disk": installDisk,
     logs: logsCommand,
     restart: restartCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
     services: servicesCommand,
+    set: setCommands,
     start: startCommand,
     status: statusCommand,
     stop: stopCommand,

@@ -7,6 +7,7 @@ import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../comma
 import { type Cell, escapeControls, jsonText, keyValues, type Look, paint, table } from "../output.ts";
 import { releaseText } from "../release-text.ts";
 import type { OutputStream } from "../terminal.ts";
+import { bootText } from "./boot-text.ts";
 import { problemText } from "./problem.ts";
 import { readStatus } from "./read-status.ts";
 
@@ -101,7 +102,9 @@ function show(stdout: OutputStream, status: Status): string {
       status.error === undefined
         ? "No manifest has been applied on this device yet.\n\nNext: mosctl update REF\n"
         : problemText(stdout, "manifest", status.error);
-    return `${health}\n\n${text}${notes}`;
+    const boot = bootText(status.boot);
+    const began = boot === undefined ? "" : `\n${keyValues(stdout, [["boot", boot]])}`;
+    return `${health}\n\n${text}${began}${notes}`;
   }
   const head = keyValues(stdout, [
     [
@@ -123,6 +126,7 @@ function show(stdout: OutputStream, status: Status): string {
     ],
     ["going back", memoryText(trust)],
     ["Secure Boot", `${trust.secureBoot.state}: ${trust.secureBoot.why}`],
+    ["boot", bootText(status.boot)],
     ["checked", "signatures and chains; content block by block as it is read"],
   ]);
   const rows = services.map((service): Cell[] => [

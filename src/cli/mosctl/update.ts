@@ -196,8 +196,8 @@ export const updateCommand = withExamples(
       brief: "Fetch, verify, store and activate a manifest",
       fullDescription: `Nothing on the device changes before the signature, its chain, and every digest and size hold. Services that
 did not change are not restarted. The new generation stays only when its services become well; else what ran before
-runs again, and the manifest is not tried again unless --retry says so. A release that is older than the one that runs is refused, unless --allow-older
-says that going back is what you want; a lower epoch is refused for ever.
+runs again, and the manifest is not tried again unless --retry says so. A release that is older than the one that
+runs is refused, unless --allow-older says that going back is what you want; a lower epoch is refused for ever.
 
 REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG,
 oci:DIR:TAG, or oci-archive:FILE[:TAG], a tar of such a directory.`,

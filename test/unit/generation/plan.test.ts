@@ -42,6 +42,20 @@ describe("the plan of an activation", () => {
     expect(plan.stop.some((unit) => unit.includes("two"))).toBe(false);
   });
 
+  it("holds the layers of old and new until the new runs, and then lets go of the old ones", () => {
+    const input = sampleInput(sampleManifest({ targets: [one, two] }));
+    const changed = { ...input, images: [sampleImage(one, [sampleLayer("another")]), sampleImage(two)] };
+    const [before, after] = [renderUnits(input), renderUnits(changed)];
+    const layers = (units: readonly RenderedUnit[]) =>
+      units.map(({ name }) => name).filter((name) => /^(mos-layer-|run-mos-layers-)/.test(name));
+    const plan = planActivation(before, after, defaultPlaces);
+    const gone = layers(before).filter((name) => !layers(after).includes(name));
+    expect(new Set(plan.hold)).toEqual(new Set([...layers(before), ...layers(after)]));
+    expect(new Set(plan.release)).toEqual(new Set(gone));
+    expect(gone.length).toBeGreaterThan(0);
+    expect(plan.stop.filter((unit) => plan.hold.includes(unit))).toEqual([]);
+  });
+
   it("never stops the target or the slice: that would stop every service", () => {
     const plan = planActivation(units(one, two), units(one), defaultPlaces);
     expect(plan.stop).not.toContain("mos.target");

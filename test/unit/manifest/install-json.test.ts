@@ -87,7 +87,6 @@ describe("install.json", () => {
     // Attack A20.
     ["a negative size", { size: -1 }],
     ["a size that is no whole number", { size: 1.5 }],
-    ["a size beyond what numbers are exact to", { size: 2 ** 53 }],
     ["a name that leaves its directory", { service_name: "../../etc" }],
   ])("is refused with %s in a target", (_what, change) => {
     const document = JSON.parse(text(encodeInstallManifest(sampleManifest())));

@@ -13,6 +13,7 @@ const good: PolicyDocument = {
   signatures: 2,
   tpm: "required",
   revoked: ["a".repeat(64)],
+  bootOn: ["applied", "no-state"],
 };
 
 let directory: string;
@@ -58,6 +59,8 @@ describe("a trust policy", () => {
     ["an NV index that is none", { anchors: ["tpm-nv:0x81000001"] }],
     ["an NV index in another spelling", { anchors: ["tpm-nv:22020195"] }],
     ["no signatures", { signatures: 0 }],
+    ["an outcome of the initrd that there is not", { bootOn: ["applied", "perhaps"] }],
+    ["a device that never boots", { bootOn: ["no-state"] }],
     ["more signatures than are looked at", { signatures: 17 }],
     ["a TPM that may be there", { tpm: "maybe" }],
     ["a revoked thing that is no SHA-256", { revoked: ["abc"] }],

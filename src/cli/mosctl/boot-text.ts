@@ -1,0 +1,30 @@
+// How this boot began, in words: what the initrd did, and what was left to the agent.
+import type { BootStatus } from "../../agent/status-model.ts";
+
+const outcomeTexts: Readonly<Record<BootStatus["initrd"]["outcome"], string>> = {
+  applied: "services are part of it since the initrd",
+  "unhealthy-fallback":
+    "services are part of it since the initrd, of a generation before the one that was to run",
+  "no-generation": "the initrd found that nothing has been applied yet",
+  "no-state": "the initrd did not find the device's state",
+  refused: "the initrd refused the generation",
+  failed: "the initrd could not bring the services up",
+  interrupted: "what mos does in the initrd was interrupted",
+};
+
+const serviceTexts: Readonly<Record<NonNullable<BootStatus["service"]>, string>> = {
+  "nothing-to-do": "nothing was left to do",
+  applied: "the agent brought up what was missing",
+  unchanged: "the agent found everything in place",
+  "no-generation": "the agent found nothing to bring up",
+  refused: "the agent refused the generation too",
+};
+
+/** Undefined where the initrd has no stage of mos. */
+export function bootText(boot: BootStatus | undefined): string | undefined {
+  if (boot === undefined) return undefined;
+  const { initrd, service } = boot;
+  const why = initrd.error === undefined ? "" : ` (${initrd.error.message})`;
+  const after = service === undefined ? "the agent has not started yet" : serviceTexts[service];
+  return `${initrd.outcome}: ${outcomeTexts[initrd.outcome]}${why}; ${after}`;
+}

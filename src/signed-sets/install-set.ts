@@ -1,0 +1,370 @@
+// Installing a signed set, all or nothing: everything is verified and lies beside its place before the first name
+// changes; then a journal says what is left to do, so that whoever comes next can go on, or back.
+import type { KeyObject } from "node:crypto";
+import { constants } from "node:fs";
+import { join } from "node:path";
+import { MosError } from "../errors/mos-error.ts";
+import { fromText } from "../signed-files/byte-path.ts";
+import { digestFile } from "../signed-files/read-files.ts";
+import { makeDirectory } from "../system/atomic-file.ts";
+import type { OpenDirectory } from "../system/beneath.ts";
+import { copyChecked } from "../system/copy-checked.ts";
+import { createDirectory, createSymlink, openFile } from "../system/durable.ts";
+import { withLock } from "../system/lock.ts";
+import { type Activation, afterChange, afterReturn, beforeChange, beforeReturn } from "./activation.ts";
+import { clearStage, finishOrGoBack, type Trial } from "./apply.ts";
+import { Destination } from "./destination.ts";
+import { type Journal, type Ledger, readJournals, readLedgers, writeJournal, writeLedger } from "./ledger.ts";
+import { checkTree, readSignedSet, refuseMixed } from "./read-set.ts";
+import type { SetEntry, SetManifest } from "./set-manifest.ts";
+import { unitChange } from "./set-units.ts";
+import { type Live, planSteps, type Step } from "./steps.ts";
+
+/** Where sets are installed, and what is known of them. */
+export interface SetPlaces {
+  /** Directory of ledgers and journals. */
+  readonly state: string;
+  /** What destinations are below; "/" but for images that are not running. */
+  readonly root: string;
+}
+
+export interface InstalledSet {
+  /** `unchanged`: nothing to do. */
+  readonly outcome: "installed" | "unchanged" | "repaired" | "removed";
+  readonly name: string;
+  readonly serial: number;
+  readonly destination: string;
+  /** Paths that came or changed, and that went. */
+  readonly written: readonly string[];
+  readonly removed: readonly string[];
+}
+
+function destinationOf(
+  { root }: SetPlaces,
+  { destination, name }: { readonly destination: string; readonly name: string },
+) {
+  return new Destination(root, destination, name);
+}
+
+/** Goes on with what a power cut or a crash interrupted. @returns names of the sets that it was about */
+async function settle(places: SetPlaces): Promise<readonly string[]> {
+  const journals = await readJournals(places.state);
+  for (const journal of journals) {
+    const destination = destinationOf(places, journal.ledger);
+    try {
+      await finishOrGoBack(places.state, destination, journal);
+    } finally {
+      await destination.close();
+    }
+  }
+  return journals.map(({ ledger }) => ledger.name);
+}
+
+async function locked<T>({ state }: SetPlaces, purpose: string, work: () => Promise<T>): Promise<T> {
+  await makeDirectory(state, 0o700);
+  return await withLock(join(state, ".lock"), purpose, work);
+}
+
+/** @returns names of sets whose installation was interrupted, and is done or undone now */
+export async function recoverSets(places: SetPlaces): Promise<readonly string[]> {
+  return await locked(places, "recovery of signed sets", () => settle(places));
+}
+
+/** @throws MosError `set-older`, `set-conflict` */
+function refuse({ name, serial, destination }: SetManifest, digest: string, known: Ledger | undefined): void {
+  if (known === undefined) return;
+  if (serial < known.serial) {
+    throw new MosError(
+      "set-older",
+      `cannot install serial ${serial} of set ${name}: ${known.serial} was installed`,
+      {
+        about: name,
+      },
+    );
+  }
+  if (serial === known.serial && digest !== known.manifest) {
+    throw new MosError(
+      "set-older",
+      `cannot install serial ${serial} of set ${name}: another one of this serial was installed`,
+      {
+        about: name,
+      },
+    );
+  }
+  if (destination !== known.destination && known.entries.length > 0) {
+    const hint = `mosctl set remove ${name} removes what is in ${known.destination}; then the set can move.`;
+    throw new MosError(
+      "set-conflict",
+      `cannot install set ${name} in ${destination}: it is in ${known.destination}`,
+      {
+        about: name,
+        hint,
+      },
+    );
+  }
+}
+
+/** Paths that another set has already. */
+function takenBy(others: readonly Ledger[], { destination, entries }: SetManifest): readonly string[] {
+  const wanted = new Set(
+    entries.flatMap((entry) => (entry.type === "directory" ? [] : [join(destination, entry.path)])),
+  );
+  return others.flatMap((other) =>
+    other.entries.flatMap((entry) => {
+      const path = join(other.destination, entry.path);
+      return wanted.has(path) ? [`${path} belongs to set ${other.name}`] : [];
+    }),
+  );
+}
+
+async function lookAll(
+  destination: Destination,
+  listed: readonly SetEntry[],
+  owned: readonly SetEntry[],
+): Promise<(path: string) => Live> {
+  const entries = new Map<string, SetEntry | undefined>(owned.map(({ path }) => [path, undefined]));
+  for (const entry of listed) entries.set(entry.path, entry);
+  const live = new Map<string, Live>();
+  // What is in something that is no directory of ours is not looked at: nothing is there yet, or it is in the way.
+  for (const path of [...entries.keys()].sort()) {
+    const above = live.get(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+    if (above !== undefined && above.kind !== "directory") {
+      live.set(path, { kind: "none", isAsListed: false, ownership: above.ownership });
+    } else {
+      live.set(path, await destination.look(path, entries.get(path)));
+    }
+  }
+  return (path) =>
+    live.get(path) ?? { kind: "none", isAsListed: false, ownership: { mode: 0, uid: 0, gid: 0 } };
+}
+
+const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** @returns what is wrong with the file in the set */
+async function stageFile(
+  tree: string,
+  entry: Extract<SetEntry, { type: "file" }>,
+  at: string,
+): Promise<string | undefined> {
+  await using file = await openFile(at, newFile, 0o600);
+  const digest = Buffer.from(entry.sha512, "hex");
+  if (!(await copyChecked(join(tree, entry.path), file, digest, entry.size))) {
+    return `${entry.path} has other content than listed`;
+  }
+  const { uid, gid } = await file.stat();
+  if (uid !== entry.uid || gid !== entry.gid) await file.chown(entry.uid, entry.gid);
+  await file.chmod(Number.parseInt(entry.mode, 8));
+  await file.sync();
+  return undefined;
+}
+
+/** Puts everything new beside its place. @throws MosError `set-mixed` */
+async function stage(
+  tree: string,
+  destination: Destination,
+  entries: readonly SetEntry[],
+  steps: readonly Step[],
+): Promise<void> {
+  await destination.create();
+  await clearStage(destination);
+  const top = await destination.open("");
+  if (top === undefined) throw new MosError("io-failed", "the destination is gone");
+  await createDirectory(top.at(destination.stageName), 0o700);
+  await top.sync();
+  const directory: OpenDirectory | undefined = await destination.open(destination.stageName);
+  if (directory === undefined) throw new MosError("io-failed", "the stage is gone");
+  const problems: string[] = [];
+  const staged = new Set<string>();
+  for (const step of steps) {
+    if (step.do !== "create" && step.do !== "replace") continue;
+    const { entry } = step;
+    staged.add(entry.path);
+    const at = directory.at(step.staged);
+    if (entry.type === "symlink") await createSymlink(entry.target, at);
+    else if (entry.type === "file")
+      problems.push(...[await stageFile(tree, entry, at)].filter((why) => why !== undefined));
+  }
+  // What is at its place already is not copied; in the set it has to be the same all the same.
+  for (const entry of entries) {
+    if (entry.type !== "file" || staged.has(entry.path)) continue;
+    const digest = digestFile(fromText(join(tree, entry.path)), false).toString("hex");
+    if (digest !== entry.sha512) problems.push(`${entry.path} has other content than listed`);
+  }
+  refuseMixed(problems, tree);
+  await directory.sync();
+}
+
+/** The paths of some kinds of steps. */
+function pathsOf(steps: readonly Step[], kinds: readonly Step["do"][]): readonly string[] {
+  return steps.flatMap((step) => (kinds.includes(step.do) ? [step.path] : []));
+}
+
+interface Change {
+  readonly ledger: Ledger;
+  /** What belonged to the set before. */
+  readonly owned: readonly SetEntry[];
+  readonly force: boolean;
+  readonly activation: Activation | undefined;
+  readonly prepare: (destination: Destination, steps: readonly Step[]) => Promise<void>;
+}
+
+/** The units of the set, in step with its files. */
+function trialOf(
+  activation: Activation,
+  steps: readonly Step[],
+  before: readonly SetEntry[],
+  after: readonly SetEntry[],
+): Trial {
+  const change = unitChange(steps, before, after);
+  return {
+    begins: () => beforeChange(activation, change),
+    passes: () => afterChange(activation, change),
+    beforeReturn: () => beforeReturn(activation, change),
+    afterReturn: () => afterReturn(activation, change),
+  };
+}
+
+/** Brings the destination to what a ledger says. @returns the steps that it took */
+async function bring(
+  places: SetPlaces,
+  { ledger, owned, force, activation, prepare }: Change,
+): Promise<readonly Step[]> {
+  const destination = destinationOf(places, ledger);
+  try {
+    const live = await lookAll(destination, ledger.entries, owned);
+    const { steps, conflicts } = planSteps(ledger.entries, owned, live, force);
+    if (conflicts.length > 0) {
+      throw new MosError(
+        "set-conflict",
+        `cannot install set ${ledger.name}: what is there does not belong to it`,
+        {
+          about: ledger.destination,
+          problems: conflicts.slice(0, 20),
+        },
+      );
+    }
+    if (steps.length === 0) {
+      await clearStage(destination);
+      return [];
+    }
+    try {
+      await prepare(destination, steps);
+    } catch (error) {
+      // What cannot be cleared now is cleared by the next installation.
+      await clearStage(destination).catch(() => undefined);
+      throw error;
+    }
+    const trial = activation === undefined ? undefined : trialOf(activation, steps, owned, ledger.entries);
+    const isTrial = trial !== undefined;
+    const journal: Journal = { version: 1, phase: "apply", trial: isTrial, steps: [...steps], ledger };
+    await writeJournal(places.state, journal);
+    const failure = await finishOrGoBack(places.state, destination, journal, trial);
+    if (failure !== undefined) throw failure;
+    return steps;
+  } finally {
+    await destination.close();
+  }
+}
+
+export interface InstallSetOptions {
+  readonly force: boolean;
+  readonly activation?: Activation | undefined;
+}
+
+/**
+ * Installs a set.
+ * @param tree directory of the set
+ * @param options `force`: replace files that belong to no set; `activation`: start the units of the set, and take it
+ * back when they do not run
+ * @throws MosError `signed-file-invalid`, `set-invalid`, `set-mixed`, `set-older`, `set-conflict`,
+ * `signed-destination-unsafe`, `set-unhealthy`, or the system's error; the destination is then as it was
+ */
+export async function installSet(
+  places: SetPlaces,
+  tree: string,
+  keys: readonly KeyObject[],
+  { force, activation }: InstallSetOptions,
+): Promise<InstalledSet> {
+  return await locked(places, `installation of ${tree}`, async () => {
+    await settle(places);
+    const { manifest, digest } = await readSignedSet(tree, keys);
+    const { name, serial, destination, entries } = manifest;
+    const ledgers = await readLedgers(places.state);
+    const known = ledgers.find((ledger) => ledger.name === name);
+    refuse(manifest, digest, known);
+    const taken = takenBy(
+      ledgers.filter((ledger) => ledger !== known),
+      manifest,
+    );
+    if (taken.length > 0) {
+      throw new MosError("set-conflict", `cannot install set ${name}: another set is there`, {
+        problems: taken,
+      });
+    }
+    await checkTree(tree, manifest);
+    const ledger: Ledger = { version: 1, name, serial, manifest: digest, destination, entries };
+    const steps = await bring(places, {
+      ledger,
+      owned: known?.entries ?? [],
+      force,
+      activation,
+      prepare: (at, planned) => stage(tree, at, entries, planned),
+    });
+    const isKnown = known?.manifest === digest && known.entries.length === entries.length;
+    if (steps.length === 0 && !isKnown) await writeLedger(places.state, ledger);
+    const outcome = isKnown ? (steps.length === 0 ? "unchanged" : "repaired") : "installed";
+    const written = pathsOf(steps, ["create", "replace", "mkdir", "change"]);
+    return { outcome, name, serial, destination, written, removed: pathsOf(steps, ["remove", "rmdir"]) };
+  });
+}
+
+/**
+ * Removes what belongs to a set. Its serial stays known: an older one cannot come back.
+ * @throws MosError `not-found` when it was never installed
+ */
+export async function removeSet(
+  places: SetPlaces,
+  name: string,
+  activation?: Activation,
+): Promise<InstalledSet> {
+  return await locked(places, `removal of set ${name}`, async () => {
+    await settle(places);
+    const known = (await readLedgers(places.state)).find((ledger) => ledger.name === name);
+    if (known === undefined) {
+      throw new MosError("set-conflict", `cannot remove set ${name}: it was never installed`, {
+        about: name,
+        hint: "mosctl set list shows what is installed.",
+      });
+    }
+    const ledger: Ledger = { ...known, entries: [] };
+    const steps = await bring(places, {
+      ledger,
+      owned: known.entries,
+      force: false,
+      activation,
+      prepare: async (destination) => {
+        await destination.create();
+        await clearStage(destination);
+        const top = await destination.open("");
+        if (top !== undefined) await createDirectory(top.at(destination.stageName), 0o700);
+        await top?.sync();
+      },
+    });
+    if (steps.length === 0) await writeLedger(places.state, ledger);
+    const { serial, destination } = known;
+    const removed = pathsOf(steps, ["remove", "rmdir"]);
+    return {
+      outcome: removed.length > 0 ? "removed" : "unchanged",
+      name,
+      serial,
+      destination,
+      written: [],
+      removed,
+    };
+  });
+}
+
+/** What is installed. */
+export async function listSets({ state }: SetPlaces): Promise<readonly Ledger[]> {
+  return (await readLedgers(state)).filter(({ entries }) => entries.length > 0);
+}

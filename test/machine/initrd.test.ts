@@ -1,0 +1,157 @@
+// Boots that begin in an initrd: where the state is found, what becomes of a boot without it, and what a person sees of
+// it. All of them are done before the tests, which look at what was seen.
+import { stat } from "node:fs/promises";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { BootStatus } from "../../src/agent/status-model.ts";
+import { guestInitrd } from "../../tools/guest-initrd.ts";
+import { type Boots, bootAll } from "./initrd-boots.ts";
+import type { Observation } from "./initrd-fixture.ts";
+
+let boots: Boots;
+beforeAll(async () => {
+  boots = await bootAll();
+}, 1_500_000);
+
+/** What a boot looked like; fails as the boot did. */
+function seen(name: string): Observation {
+  const one = boots.seen.get(name) ?? expect.fail(`there was no boot ${name}`);
+  if (one instanceof Error) throw one;
+  return one;
+}
+
+const began = ({ status }: Observation): BootStatus =>
+  status.boot ?? expect.fail("status says nothing of it");
+
+/** Reloads of systemd that its own initrd-parse-etc.service did not ask for: that one is before the switch to the root. */
+const reloads = ({ log }: Observation): string[] =>
+  log.filter((line) => /^Reload(ing)? requested/.test(line) && !line.includes("initrd-parse-etc.service"));
+
+/** Where systemd has logged a line for the last time: targets of the same name are in the initrd too. */
+const at = ({ log }: Observation, line: RegExp): number => {
+  const found = log.findLastIndex((one) => line.test(one));
+  return found === -1 ? expect.fail(`systemd has not logged ${line}`) : found;
+};
+
+/** The services were part of the first boot transaction: started once, before the boot was over, with nothing read anew. */
+function expectFirstTransaction(boot: Observation): void {
+  expect(reloads(boot)).toEqual([]);
+  expect(boot.service).toBe("active");
+  expect(boot.fragment).toBe("/run/systemd/generator/mos-svc-svc1.service");
+  expect(boot.initrdBootId).toBe(boot.bootId);
+  expect(boot.log.filter((line) => line.startsWith("Starting mos-svc-svc1.service"))).toHaveLength(1);
+  expect(at(boot, /^Started mos-svc-svc1.service/)).toBeLessThan(
+    at(boot, /^Reached target multi-user.target/),
+  );
+  expect(boot.status.health).toBe("ok");
+  expect(began(boot).service).toBe("nothing-to-do");
+  expect(boot.failedUnits).toEqual([]);
+}
+
+describe("a boot that begins in the initrd", () => {
+  it.each([
+    ["partition type", "found partition", "/dev/ubdb1"],
+    ["late label", "found partition", "/dev/ubdb"],
+    ["x-initrd.mount", "found mounted", "/dev/ubdb"],
+    ["ostree", "found ostree", "/dev/ubda[/ostree/deploy/fleet/var]"],
+  ])("starts services in its first transaction with state found by %s", (name, state, source) => {
+    const boot = seen(name);
+    expect(began(boot).initrd).toMatchObject({ outcome: "applied", generation: 2, state });
+    expect(boot.varSource).toBe(source);
+    expectFirstTransaction(boot);
+  });
+
+  it("finds state that is only in /etc/fstab, and is not held up by a unit that blocks before basic.target", () => {
+    const boot = seen("fstab");
+    expect(began(boot).initrd).toMatchObject({ outcome: "applied", state: "found fstab" });
+    expect(boot.failedUnits).toEqual(["blocking.service"]);
+    expectFirstTransaction({ ...boot, failedUnits: [] });
+    expect(at(boot, /^Failed to start blocking.service/)).toBeLessThan(
+      at(boot, /^Reached target basic.target/),
+    );
+  });
+
+  it("is the same with an initrd of initramfs-tools, which has no systemd", () => {
+    const boot = seen("initramfs-tools");
+    expect(began(boot).initrd).toMatchObject({ outcome: "applied", state: "found fstab" });
+    expectFirstTransaction({ ...boot, initrdBootId: boot.bootId });
+  });
+
+  it("is waited for while its storage is slow, and killed by nothing", () => {
+    const boot = seen("late label");
+    expect(at(boot, /^Finished mos-initrd-state.service/)).toBeLessThan(at(boot, /^Switching root/));
+    expect(boot.log.filter((line) => /mos-initrd.*(killed|Failed)/.test(line))).toEqual([]);
+  });
+
+  it("goes on without state that comes too late, and the agent brings up what was missing", () => {
+    const boot = seen("too late");
+    expect(began(boot)).toMatchObject({
+      initrd: { outcome: "no-state", state: "missing device /dev/disk/by-label/mos-state" },
+      service: "applied",
+    });
+    expect(boot.status.health).toBe("ok");
+    expect(reloads(boot).map((line) => line.replace(/.*\(unit (.*)\).*/, "$1"))).toEqual(["mosd.service"]);
+    // A start that does not wait: basic.target is reached before the services are up.
+    expect(at(boot, /^Reached target basic.target/)).toBeLessThan(at(boot, /^Started mos-svc-svc1.service/));
+  });
+
+  it("says that the state is missing, and the next boot with it is whole again", () => {
+    const boot = seen("missing");
+    expect(began(boot).initrd).toMatchObject({
+      outcome: "no-state",
+      state: "missing device /dev/ubdb1",
+      error: { code: "state-missing" },
+    });
+    expect(boot.status.health).toBe("none");
+    const next = seen("back again");
+    expect(began(next).initrd).toMatchObject({ outcome: "applied", state: "found fstab" });
+    expectFirstTransaction(next);
+  });
+
+  it("says that the state's file system cannot be mounted", () => {
+    const { initrd } = began(seen("damaged file system"));
+    expect(initrd).toMatchObject({ outcome: "no-state", state: "missing mount /dev/ubdb1" });
+  });
+
+  it("brings up a generation on trial, counts the try once, and the agent decides about it", () => {
+    const boot = seen("trial");
+    expect(began(boot).initrd).toMatchObject({ outcome: "applied", generation: 2 });
+    expectFirstTransaction(boot);
+    expect(boot.status.generation).toMatchObject({ number: 2, previous: 1 });
+    expect(boot.status.failures).toBeUndefined();
+  });
+
+  it("falls back to the generation before when the current one is damaged", () => {
+    const boot = seen("damaged generation");
+    expect(began(boot).initrd).toMatchObject({ outcome: "unhealthy-fallback", generation: 1 });
+    expectFirstTransaction(boot);
+    expect(boot.status.generation?.number).toBe(1);
+  });
+
+  it("starts nothing when no generation verifies, and neither does the agent", () => {
+    const boot = seen("everything damaged");
+    expect(began(boot)).toMatchObject({ initrd: { outcome: "refused" }, service: "refused" });
+    expect(boot.status.health).toBe("refused");
+    expect([boot.service, boot.fragment]).toEqual(["inactive", ""]);
+    expect(reloads(boot)).toEqual([]);
+  });
+
+  it("is served with a podman that does not read /run/containers/systemd", () => {
+    const boot = seen("old podman");
+    expect(began(boot).initrd.outcome).toBe("applied");
+    expectFirstTransaction(boot);
+  });
+
+  it("ends, without a shell, where the policy does not let it go on", () => {
+    expect(boots.refused).toContain("the guest's machine ended while booting");
+    expect(boots.refused).toContain("this boot ends here");
+    expect(boots.refused).not.toContain("Switching root");
+  });
+});
+
+describe("the initrd", () => {
+  it("has no program of mos in it, and grows by kilobytes", async () => {
+    const plain = await stat(await guestInitrd({ withMos: false }));
+    const { size } = await stat(await guestInitrd());
+    expect(size - plain.size).toBeLessThan(64 * 1024);
+  });
+});
