@@ -2,6 +2,7 @@
 // (User-Mode Linux, and programs that this machine's release has too old or not at all) and the guest's base.
 import { copyFile, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { aptMirror } from "../src/image/debian-mirror.ts";
 import { run } from "../src/system/process.ts";
 import { cached, monthStamp } from "./cache.ts";
 import { logged, step } from "./say.ts";
@@ -251,17 +252,5 @@ async function debootstrap(
 /** The mirror that apt is configured with: of the release, or of its security archive, which has another layout. */
 async function mirror(archive: "release" | "security" = "release"): Promise<string> {
   const codename = archive === "release" ? /^(bookworm|trixie)$/ : /^(bookworm|trixie)-security$/;
-  const { stdout } = await run("apt-get", [
-    "indextargets",
-    "--format",
-    "$(REPO_URI) $(CODENAME)",
-    "Created-By: Packages",
-  ]);
-  for (const line of stdout.split("\n")) {
-    const [uri, name] = line.split(" ");
-    if (uri !== undefined && name !== undefined && codename.test(name)) return uri;
-  }
-  throw new Error(
-    "cannot find a Debian mirror: apt's own sources name none for bookworm or trixie (after apt-get update)",
-  );
+  return await aptMirror(codename);
 }

@@ -44,8 +44,10 @@ const packageSchema = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, "must be a pack
 const debianSchema = z.strictObject({
   suite: nameSchema.default("trixie").describe("Release of Debian."),
   mirror: lineSchema(1024)
-    .default("http://deb.debian.org/debian")
-    .describe("Where packages come from; a snapshot, to build what a lock says long after."),
+    .optional()
+    .describe(
+      "Where packages come from; a snapshot, to build what a lock says long after. Left out: the mirror of this machine's apt.",
+    ),
   kernel: packageSchema
     .default("linux-image-cloud-amd64")
     .describe("Package of the kernel; the default is for virtual machines."),

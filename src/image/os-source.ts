@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import { parseIndex } from "../oci/model.ts";
 import { run } from "../system/process.ts";
+import { aptMirror } from "./debian-mirror.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import { fileDigest } from "./file-digest.ts";
 import type { ImageLock, LockedPackage } from "./lock.ts";
@@ -56,7 +57,9 @@ async function makeDebian(
   await chmod(hook, 0o755);
   const include = [...new Set([...devicePackages, kernel, ...packages])].join(",");
   const args = ["--variant=minbase", `--include=${include}`, `--customize-hook=${hook}`];
-  await run("mmdebstrap", ["--quiet", ...args, suite, tree, `deb ${mirror} ${suite} main`], { timeoutMs });
+  // A mirror has every release that is kept; the running machine's own may be another one.
+  const from = mirror ?? (await aptMirror(/^[a-z]+$/));
+  await run("mmdebstrap", ["--quiet", ...args, suite, tree, `deb ${from} ${suite} main`], { timeoutMs });
   return { packages: parsePackages(await readFile(join(work, "packages"), "utf8")) };
 }
 

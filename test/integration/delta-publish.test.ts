@@ -16,6 +16,7 @@ import { registryAt } from "./delta-images.ts";
 import { contextIn } from "./device-fixture.ts";
 import {
   layoutDestination,
+  makeRoot,
   packedTarget,
   projectOf,
   publishTarget,
@@ -34,9 +35,9 @@ afterAll(() => registry.stop());
 
 async function directoryOf(text: string): Promise<string> {
   const directory = await temporaryDirectory();
-  await makeVersion(join(directory, "root"), {
-    service: Buffer.concat([noise("s", 90_000), Buffer.from(text)]),
-  });
+  const root = join(directory, "root");
+  await makeRoot(root, "a program");
+  await makeVersion(root, { changing: Buffer.concat([noise("s", 90_000), Buffer.from(text)]) });
   return directory;
 }
 

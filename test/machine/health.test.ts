@@ -187,11 +187,14 @@ describe("a partial manifest", () => {
 async function beginTrial(version: string, tries: number): Promise<number> {
   const gate = `health: {settle: 100s, tries: ${tries}}\n`;
   const slow = await publish(manifest(web({ version }) + steady, gate));
+  const before = await runOf("web");
   await machine.exec(["systemd-run", "--quiet", "--unit=trial", "--collect", "mosctl", "update", slow]);
   return await machine.waitFor("the trial", async () => {
     const { transaction, services } = await status();
     const isUp = services.find(({ name }) => name === "web")?.state === "running";
-    return transaction?.phase === "trial" && isUp ? transaction.to : undefined;
+    // What ran before is up until the new one takes its place.
+    const isNew = isUp && (await runOf("web")) !== before;
+    return transaction?.phase === "trial" && isNew ? transaction.to : undefined;
   });
 }
 

@@ -156,14 +156,8 @@ describe("a verity device in the guest's kernel", () => {
     expect(await says("ls /dev/mapper")).not.toContain("facts");
   });
 
-  test("is refused with another root hash", async () => {
-    const other = `${rootHash.startsWith("0") ? "1" : "0"}${rootHash.slice(1)}`;
-    const { exitCode } = await underDeadline(40, "veritysetup", "open", data, "facts", tree, other);
-    expect(exitCode).not.toBe(0);
-    expect(await says("ls /dev/mapper")).not.toContain("facts");
-  });
-
   test("gives an I/O error for the one block that is another, and the kernel says which", async () => {
+    // Before the other tests that read what is corrupted: the kernel reports only so many of them in five seconds.
     await says(`printf x | dd of=${data} bs=1 seek=${73 * 4096} conv=notrunc status=none`);
     await says(`veritysetup open ${data} facts ${tree} ${rootHash}`);
     const read = (block: number) =>
@@ -179,6 +173,19 @@ describe("a verity device in the guest's kernel", () => {
     expect(await says("dmesg")).toContain("data block 73 is corrupted");
     expect(await says("dmsetup status facts")).toMatch(/ verity C/);
     await says("veritysetup close facts");
+  });
+
+  test("gives nothing of its data under another root hash", async () => {
+    // The kernel looks at the tree when something is read: veritysetup warns, and need not fail.
+    const other = `${rootHash.startsWith("0") ? "1" : "0"}${rootHash.slice(1)}`;
+    const { exitCode } = await underDeadline(40, "veritysetup", "open", data, "facts", tree, other);
+    if (exitCode === 0) {
+      const read = ["dd", "if=/dev/mapper/facts", "of=/dev/null", "bs=4096", "count=1", "iflag=direct"];
+      const result = await running().exec(read, { accept: "any" });
+      expect([result.exitCode, result.stderr]).toEqual([1, expect.stringContaining("Input/output error")]);
+      await says("veritysetup close facts");
+    }
+    expect(await says("ls /dev/mapper")).not.toContain("facts");
   });
 
   test("whose opening would wait for ever ends by the deadline of its unit, which says so", async () => {

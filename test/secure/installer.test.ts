@@ -1,5 +1,6 @@
 // What mosb image build made, from an installer's medium to running services: it is started under Secure Boot, installs
-// onto an empty disk, restarts the machine, and what is on the disk then starts by itself, without a network.
+// onto an empty disk, restarts the machine, and what is on the disk then starts by itself, without a network. It takes
+// long: only when MOS_TEST_INSTALLER says so (docs/testing.md).
 import { copyFile, open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -145,32 +146,35 @@ async function waitUntilWell(): Promise<Status> {
   );
 }
 
-describe("a disk that an installer of mosb image build made", () => {
-  test("was made without anybody's help, and says so on the console", () => {
-    expect(running().console()).toContain("Installed on /dev/vda.");
-  });
+describe.runIf(process.env["MOS_TEST_INSTALLER"] !== undefined)(
+  "a disk that an installer of mosb image build made",
+  () => {
+    test("was made without anybody's help, and says so on the console", () => {
+      expect(running().console()).toContain("Installed on /dev/vda.");
+    });
 
-  test("starts under Secure Boot, by a loader that counts, with the signed command line", async () => {
-    expect(await says("od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-*")).toBe("1");
-    expect(await says("cat /proc/cmdline")).toBe(image.commandLine);
-    expect(await says("dmsetup status root")).toMatch(/ verity V/);
-    expect(await says(". /etc/os-release; echo $IMAGE_ID $IMAGE_VERSION")).toBe("demo 1.0");
-    // One of its three tries is used up.
-    expect(await says("ls /efi/EFI/Linux")).toBe("demo_1.0+2-1.efi");
-  });
+    test("starts under Secure Boot, by a loader that counts, with the signed command line", async () => {
+      expect(await says("od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-*")).toBe("1");
+      expect(await says("cat /proc/cmdline")).toBe(image.commandLine);
+      expect(await says("dmsetup status root")).toMatch(/ verity V/);
+      expect(await says(". /etc/os-release; echo $IMAGE_ID $IMAGE_VERSION")).toBe("demo 1.0");
+      // One of its three tries is used up.
+      expect(await says("ls /efi/EFI/Linux")).toBe("demo_1.0+2-1.efi");
+    });
 
-  test("keeps its state in the rest of the disk", async () => {
-    expect(await says("findmnt -no SOURCE,FSTYPE /var")).toMatch(/^\/dev\/vda4 +ext4$/);
-    expect(Number(await says("lsblk --bytes --noheadings --nodeps --output SIZE /dev/vda4"))).toBeGreaterThan(
-      diskBytes - 2 * 1024 ** 3,
-    );
-  });
+    test("keeps its state in the rest of the disk", async () => {
+      expect(await says("findmnt -no SOURCE,FSTYPE /var")).toMatch(/^\/dev\/vda4 +ext4$/);
+      expect(
+        Number(await says("lsblk --bytes --noheadings --nodeps --output SIZE /dev/vda4")),
+      ).toBeGreaterThan(diskBytes - 2 * 1024 ** 3);
+    });
 
-  test("runs the services that came with it, verified, without a network", async () => {
-    const status = await waitUntilWell();
-    expect(status.services).toMatchObject([{ name: "web" }]);
-    expect(status.trust).toMatchObject({ signers: [{ anchor: "initrd" }] });
-    expect(await says("systemctl show -P Result mos-factory.service")).toBe("success");
-    expect(await says("systemctl --failed --no-legend")).toBe("");
-  });
-});
+    test("runs the services that came with it, verified, without a network", async () => {
+      const status = await waitUntilWell();
+      expect(status.services).toMatchObject([{ name: "web" }]);
+      expect(status.trust).toMatchObject({ signers: [{ anchor: "initrd" }] });
+      expect(await says("systemctl show -P Result mos-factory.service")).toBe("success");
+      expect(await says("systemctl --failed --no-legend")).toBe("");
+    });
+  },
+);
