@@ -121,4 +121,130 @@ export const goldenCases = {
       },
     ]);
   },
+
+  "limits-and-hardening": () => {
+    const limited = sampleTarget({
+      service_name: "limited",
+      limits: { memory: 512, cpus: 1.5, pids: 100, io_weight: 50, open_files: 1024, scratch: 8 },
+      security: {
+        capabilities: { add: ["NET_RAW", "SYS_TIME"], drop: ["CHOWN", "SETUID"] },
+        seccomp: "unconfined",
+        no_new_privileges: false,
+        read_only: true,
+        devices: [{ path: "/dev/ttyS0" }, { path: "/dev/bus/usb/001", access: "r" }],
+      },
+    });
+    const without = sampleTarget({
+      service_name: "without-capabilities",
+      security: {
+        capabilities: {
+          drop: [
+            ...(["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL"] as const),
+            ...(["NET_BIND_SERVICE", "SETGID", "SETUID"] as const),
+          ],
+        },
+        seccomp: "default",
+        no_new_privileges: true,
+        read_only: false,
+      },
+    });
+    return sampleInput(sampleManifest({ targets: [limited, without] }));
+  },
+
+  "order-and-life": () => {
+    const health = { interval: 2, timeout: 5, retries: 3, start_period: 0, required: true };
+    const db = sampleTarget({ service_name: "db", health: { exec: ["/bin/ready"], ...health } });
+    const migrate = sampleTarget({
+      service_name: "migrate",
+      run: { mode: "once", start_timeout: 600 },
+      depends_on: [{ service: "db", condition: "healthy" }],
+    });
+    const web = sampleTarget({
+      run: {
+        ...{ restart: "always", start_timeout: 60, stop_timeout: 20 },
+        pre_stop: ["/bin/drain", "100% of $HOME", 'quo"te'],
+      },
+      depends_on: [
+        { service: "db", condition: "started" },
+        { service: "migrate", condition: "completed" },
+      ],
+    });
+    const never = sampleTarget({ service_name: "never", run: { restart: "never" } });
+    return sampleInput(sampleManifest({ targets: [db, migrate, web, never] }));
+  },
+
+  "image-overrides": () => {
+    const target = sampleTarget({
+      image: {
+        entrypoint: ["/bin/sh", "-c"],
+        cmd: ["exec $1 100%", "a\nExecStart=/bin/evil", ""],
+        env: ["A=mine", "B=$PATH %n\n[Service]"],
+        user: "1000:33",
+        working_dir: "/srv",
+        stop_signal: "SIGQUIT",
+      },
+    });
+    const config = {
+      config: {
+        ...{ Entrypoint: ["/own"], Cmd: ["own"], Env: ["A=own", "C=own"] },
+        ...{ User: "own", WorkingDir: "/own", StopSignal: "SIGTERM" },
+      },
+    };
+    return sampleInput(sampleManifest({ targets: [target] }), [{ ...sampleImage(target), config }]);
+  },
+
+  "configuration-files": () =>
+    sampleInput(
+      sampleManifest({
+        targets: [
+          sampleTarget({
+            files: [
+              { dest: "/etc/web.conf", content: "listen 80;\n[Service]\nExecStart=/bin/evil %n $HOME\\\n" },
+              { dest: "/usr/local/bin/hook", content: "#!/bin/sh\nexit 0\n", executable: true },
+            ],
+          }),
+        ],
+      }),
+    ),
+
+  "ports-and-names": () => {
+    const dns = sampleTarget({
+      service_name: "dns",
+      network: {
+        ...{ ...simple, ipv4: "10.0.3.5/24", ipv6: "fd00:3::5/64" },
+        ports: [
+          { host: 53, container: 53, protocol: "udp" },
+          { host: 53, container: 53, protocol: "tcp", address: "192.0.2.1" },
+          { host: 5000, container: 6000, address: "2001:db8::1", count: 10 },
+        ],
+      },
+    });
+    const web = sampleTarget({
+      network: { ...simple, ipv4: "10.0.3.6/24", dns: ["192.0.2.53", "2001:db8::53"], hosts: ["dns"] },
+    });
+    return sampleInput(sampleManifest({ targets: [dns, web] }));
+  },
+
+  "volume-whose-size-holds": () => {
+    const storage = [
+      { dest: "/data", label: "my-data" },
+      { dest: "/shared", label: "shared", read_only: true },
+    ];
+    return sampleInput(
+      sampleManifest({
+        targets: [sampleTarget({ storage })],
+        storage: [
+          { label: "my-data", persistent: true, nsgroup: "web", size: 1024, enforce: true },
+          { label: "shared", persistent: true, nsgroup: "web", size: 64 },
+        ],
+      }),
+    );
+  },
+
+  "ephemeral-job": () =>
+    sampleInput(
+      sampleManifest({
+        targets: [sampleTarget({ service_name: "job", run: { mode: "ephemeral", deadline: 7200 } })],
+      }),
+    ),
 } satisfies Record<string, () => RenderInput>;

@@ -26,7 +26,16 @@ const toolsPackages = [
     "sbsigntool",
   ],
   // Tests of generated units: podman's quadlet and systemd-analyze, as new as in the guest.
-  ...["podman", "systemd", "erofs-utils", "squashfs-tools", "squashfs-tools-ng", "cryptsetup-bin"],
+  ...[
+    "podman",
+    "systemd",
+    "erofs-utils",
+    "squashfs-tools",
+    "squashfs-tools-ng",
+    "cryptsetup-bin",
+    "e2fsprogs",
+    "kmod",
+  ],
   // ./dev bench: whom we measure ourselves against, and with what.
   ...["skopeo", "oras", "rauc", "umoci", "curl", "ca-certificates", "time", "hyperfine"],
 ];

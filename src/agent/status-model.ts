@@ -40,6 +40,8 @@ export interface ServiceStatus {
   readonly layers: readonly LayerStatus[];
   /** Names of its secrets. */
   readonly secrets: readonly string[];
+  /** How it is less strict than services are by default, a sentence each. */
+  readonly loosened?: readonly string[];
   /** Path of the root of a target that does not run. */
   readonly path?: string;
   readonly error?: ErrorDocument;

@@ -5,6 +5,7 @@ import { readFailures } from "../generation/failures.ts";
 import { pointedGeneration } from "../generation/generations.ts";
 import { readIdMaps } from "../generation/idmaps.ts";
 import type { Transaction } from "../generation/transaction.ts";
+import { loosenings } from "../manifest/lint.ts";
 import { isHostGroup } from "../manifest/names.ts";
 import type { Release, Target } from "../manifest/schema.ts";
 import { digestOf } from "../oci/digest.ts";
@@ -255,9 +256,15 @@ async function serviceStatus(image: LoadedImage, observed: Observed): Promise<Se
     ports: target.network.ports,
     layers,
     secrets: target.secrets.map(({ name }) => name),
+    ...loosened(target),
     ...(isContainer ? {} : { path: rootMount(observed.places, target.service_name) }),
     ...(error === undefined ? {} : { error }),
   };
+}
+
+function loosened(target: Target): Pick<ServiceStatus, "loosened"> {
+  const messages = loosenings(target, []).map(({ message }) => message);
+  return messages.length === 0 ? {} : { loosened: messages };
 }
 
 /** Why a service is not as it should be; undefined when it is. */

@@ -30,9 +30,19 @@ export const catalogue = {
     means: "There is no update or other operation that could be cancelled.",
     hint: "mosctl status shows what runs.",
   },
+  "service-unknown": {
+    exit: usage,
+    means: "No service of that name runs or could run on this device.",
+    hint: "mosctl services lists them.",
+  },
   usage: { exit: usage, means: "The command line is wrong.", hint: "Run the command with --help." },
 
   // Input that a person wrote.
+  "conversion-refused": {
+    exit: input,
+    means: "A compose file or quadlet cannot be read, or has nothing that a manifest could say.",
+    hint: "mosb manifest convert takes a compose file (.yaml, .yml) or quadlets (.container).",
+  },
   "manifest-invalid": {
     exit: input,
     means: "A manifest does not fit the schema.",

@@ -1,6 +1,6 @@
 // What is different between two manifests, in the words of the manifest: pure. `mosctl diff` and
 // `mosctl update --dry-run` show the same comparison.
-import type { InstallManifest, Release, Target, Volume } from "../manifest/schema.ts";
+import type { InstallManifest, Port, Release, Target, Volume } from "../manifest/schema.ts";
 import type { Secret } from "../manifest/secret-schema.ts";
 import { digestOf } from "../oci/digest.ts";
 
@@ -49,6 +49,13 @@ function secretText(secret: Secret): string {
   return `${secret.name} (${mark(JSON.stringify(secret))})`;
 }
 
+/** `[ADDRESS:]HOST[-LAST]→CONTAINER[/udp]`. */
+function portText({ host, container, protocol = "tcp", address, count = 1 }: Port): string {
+  const on = address === undefined ? "" : `${address} `;
+  const last = count === 1 ? "" : `-${host + count - 1}`;
+  return `${on}${host}${last}→${container}${protocol === "udp" ? "/udp" : ""}`;
+}
+
 function targetFields(target: Target): Fields {
   const { network } = target;
   return {
@@ -59,18 +66,32 @@ function targetFields(target: Target): Fields {
     network: network.type,
     ipv4: orNone(network.ipv4),
     ipv6: orNone(network.ipv6),
-    ports: listText(network.ports.map(({ host, container }) => `${host}→${container}`)),
-    storage: listText(target.storage.map(({ label, dest }) => `${label} at ${dest}`)),
+    ports: listText(network.ports.map(portText)),
+    dns: listText(network.dns ?? []),
+    hosts: listText(network.hosts ?? []),
+    storage: listText(
+      target.storage.map(
+        ({ label, dest, read_only }) => `${label} at ${dest}${read_only === true ? " (read-only)" : ""}`,
+      ),
+    ),
     secrets: listText(target.secrets.map(secretText)),
     health: target.health && JSON.stringify(target.health),
+    image_config: target.image && JSON.stringify(target.image),
+    limits: target.limits && JSON.stringify(target.limits),
+    security: target.security && JSON.stringify(target.security),
+    run: target.run && JSON.stringify(target.run),
+    files: listText((target.files ?? []).map((file) => `${file.dest} (${mark(JSON.stringify(file))})`)),
+    depends_on: listText(
+      (target.depends_on ?? []).map(({ service, condition }) => `${service} ${condition}`),
+    ),
   };
 }
 
-function volumeFields({ persistent, nsgroup, size }: Volume): Fields {
+function volumeFields({ persistent, nsgroup, size, enforce }: Volume): Fields {
   return {
     kind: persistent ? "persistent" : "in memory",
     nsgroup: orNone(nsgroup),
-    size: `${size} MiB`,
+    size: `${size} MiB${enforce === true ? ", enforced" : ""}`,
   };
 }
 

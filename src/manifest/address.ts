@@ -1,5 +1,5 @@
 // Addresses with a prefix length (CIDR notation: RFC 4632 for IPv4, RFC 4291 section 2.3 for IPv6), as numbers.
-import { isIPv4, isIPv6 } from "node:net";
+import { isIP, isIPv4, isIPv6 } from "node:net";
 
 export interface Cidr {
   readonly family: 4 | 6;
@@ -75,4 +75,9 @@ export function formatAddress(address: bigint, family: 4 | 6): string {
 /** `NETWORK/PREFIX` of the subnet that an address is in. */
 export function formatSubnet(cidr: Cidr): string {
   return `${formatAddress(subnetBounds(cidr).first, cidr.family)}/${cidr.prefix}`;
+}
+
+/** Whether a text is an address without prefix and without zone. */
+export function isPlainAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes("%");
 }

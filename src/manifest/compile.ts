@@ -4,6 +4,7 @@ import { MosError } from "../errors/mos-error.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { ImportManifest, ImportTarget, InstallManifest, Release } from "./schema.ts";
 import type { Secret } from "./secret-schema.ts";
+import type { serviceKeys } from "./service-schema.ts";
 
 /** The OCI manifest that a target's source resolved to. */
 export interface ResolvedImage {
@@ -44,11 +45,28 @@ export function compileManifest(
         size: image.size,
         secrets: [...(secrets[i] ?? [])],
         ...(target.health === undefined ? {} : { health: target.health }),
+        ...serviceOf(target),
       };
     }),
     update_type: manifest.update_type,
     ...(manifest.release === undefined ? {} : { release: compileRelease(manifest.release, anchors) }),
     ...(manifest.health === undefined ? {} : { health: manifest.health }),
+  };
+}
+
+/** What a `rootfs:` source runs is packed with it; over an image it is said beside it. */
+function serviceOf(
+  target: ImportTarget,
+): Pick<InstallManifest["targets"][number], (typeof serviceKeys)[number]> {
+  const { image, limits, security, run, files, depends_on } = target;
+  const over = target.source.startsWith("rootfs:") ? undefined : image;
+  return {
+    ...(over === undefined ? {} : { image: over }),
+    ...(limits === undefined ? {} : { limits }),
+    ...(security === undefined ? {} : { security }),
+    ...(run === undefined ? {} : { run }),
+    ...(files === undefined ? {} : { files }),
+    ...(depends_on === undefined ? {} : { depends_on }),
   };
 }
 

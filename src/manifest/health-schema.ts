@@ -1,6 +1,7 @@
 // When a service counts as well, and how long a new generation has to become so. In install.json all times are whole
 // seconds; in YAML they may have a unit.
 import * as z from "zod";
+import { durationSchema, secondsSchema } from "./quantity-schema.ts";
 
 const portSchema = z
   .int("must be a whole number")
@@ -24,28 +25,6 @@ const argumentsSchema = z
     ([program]) => program !== undefined && pathSchema.safeParse(program).success,
     "must begin with the absolute path of a program, of printable ASCII characters without spaces",
   );
-
-/** An hour; what takes longer to come up needs an operator, not patience. */
-const maxSeconds = 3600;
-
-/** Whole seconds. */
-function secondsSchema(min: number) {
-  return z
-    .int("must be a whole number of seconds")
-    .min(min, `must be at least ${min}`)
-    .max(maxSeconds, `must be at most ${maxSeconds}`);
-}
-
-/** Seconds, or `500`, `30s`, `5m`, `1h`. */
-function durationSchema(min: number) {
-  const units = { s: 1, m: 60, h: 3600 } as const;
-  const text = z
-    .string()
-    .regex(/^[0-9]{1,6}[smh]$/, "must be seconds as a number, or a number with s, m or h")
-    .transform((value) => Number(value.slice(0, -1)) * units[value.slice(-1) as keyof typeof units])
-    .pipe(secondsSchema(min));
-  return z.union([secondsSchema(min), text]);
-}
 
 const countSchema = z.int().min(1).max(100);
 

@@ -7,8 +7,9 @@ import { type Json, parseJson } from "../system/json.ts";
 import type { Gate, Health } from "./health-schema.ts";
 import type { Problem } from "./problem.ts";
 import { checkRules } from "./rules.ts";
-import { type InstallManifest, installManifestSchema, type Release } from "./schema.ts";
+import { type InstallManifest, installManifestSchema, type Port, type Release } from "./schema.ts";
 import type { Secret } from "./secret-schema.ts";
+import { serviceKeys } from "./service-schema.ts";
 
 /** JSON text with the escapes that Go's encoder adds. */
 function goJson(value: Json): string {
@@ -67,6 +68,29 @@ function encodeGate({ timeout, settle, tries }: Gate): Json {
   return { timeout, settle, tries };
 }
 
+/** Ours too: a field as it is, with its keys in a fixed order, or nothing when it was left out. */
+function given(key: string, value: Plain | undefined): { [key: string]: Json } {
+  return value === undefined ? {} : { [key]: ordered(value) };
+}
+
+/** What a schema of ours gives: JSON, in which optional keys may be there without a value. */
+type Plain = string | number | boolean | readonly Plain[] | { readonly [key: string]: Plain | undefined };
+
+function ordered(value: Plain): Json {
+  if (typeof value !== "object") return value;
+  if (isList(value)) return value.map(ordered);
+  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return Object.assign({}, ...entries.map(([key, item]) => given(key, item)));
+}
+
+function isList(value: Plain): value is readonly Plain[] {
+  return Array.isArray(value);
+}
+
+function portMore({ protocol, address, count }: Port): { [key: string]: Json } {
+  return { ...given("protocol", protocol), ...given("address", address), ...given("count", count) };
+}
+
 /**
  * The bytes of install.json. Lists named `storage` are left out when empty (the form before December 2023,
  * which every reader accepts), `ports` is `null` when empty.
@@ -83,6 +107,7 @@ export function encodeInstallManifest(manifest: InstallManifest): Uint8Array {
             persistent: v.persistent,
             nsgroup: v.nsgroup,
             size: v.size,
+            ...given("enforce", v.enforce),
           })),
         }),
     targets: manifest.targets.map((t) => ({
@@ -96,16 +121,25 @@ export function encodeInstallManifest(manifest: InstallManifest): Uint8Array {
         ports:
           t.network.ports.length === 0
             ? null
-            : t.network.ports.map((p) => ({ host: p.host, container: p.container })),
+            : t.network.ports.map((p) => ({ host: p.host, container: p.container, ...portMore(p) })),
+        ...given("dns", t.network.dns),
+        ...given("hosts", t.network.hosts),
       },
       nsgroup: t.nsgroup,
       digest: t.digest,
       ...(t.storage.length === 0
         ? {}
-        : { storage: t.storage.map((m) => ({ dest: m.dest, label: m.label })) }),
+        : {
+            storage: t.storage.map((m) => ({
+              dest: m.dest,
+              label: m.label,
+              ...given("read_only", m.read_only),
+            })),
+          }),
       size: t.size,
       ...(t.secrets.length === 0 ? {} : { secrets: t.secrets.map(encodeSecret) }),
       ...(t.health === undefined ? {} : { health: encodeHealth(t.health) }),
+      ...Object.assign({}, ...serviceKeys.map((key) => given(key, t[key]))),
     })),
     update_type: manifest.update_type,
     ...(manifest.release === undefined ? {} : { release: encodeRelease(manifest.release) }),

@@ -5,6 +5,7 @@ import { isHostGroup } from "./names.ts";
 import { duplicates, type Problem } from "./problem.ts";
 import type { ImportManifest, InstallManifest } from "./schema.ts";
 import { secretProblems } from "./secret-rules.ts";
+import { serviceProblems } from "./service-rules.ts";
 
 type AnyManifest = InstallManifest | ImportManifest;
 type AnyTarget = AnyManifest["targets"][number];
@@ -20,6 +21,7 @@ export function checkRules(manifest: AnyManifest): Problem[] {
     ...mounts(manifest),
     ...onlyContainersRun(manifest),
     ...secretProblems(manifest),
+    ...serviceProblems(manifest),
     ...probes(manifest),
     ...partialKeepsTrust(manifest),
     ...trustInHigherEpoch(manifest),
@@ -46,14 +48,7 @@ function uniqueLabels({ storage }: AnyManifest): Problem[] {
 }
 
 function publishedPorts({ targets }: AnyManifest): Problem[] {
-  const all = targets.flatMap((t, i) =>
-    t.network.ports.map((p, j) => ({
-      key: p.host,
-      path: ["targets", i, "network", "ports", j, "host"],
-      owner: t.service_name,
-    })),
-  );
-  const misplaced = targets.flatMap((t, i) =>
+  return targets.flatMap((t, i) =>
     t.network.ports.length > 0 && t.network.type !== "simple"
       ? [
           {
@@ -63,10 +58,6 @@ function publishedPorts({ targets }: AnyManifest): Problem[] {
         ]
       : [],
   );
-  return [
-    ...duplicates(all, (port, first) => `host port ${port} is already published by ${first}`),
-    ...misplaced,
-  ];
 }
 
 interface Located {

@@ -12,7 +12,9 @@ import {
   installHealthSchema,
 } from "./health-schema.ts";
 import { containerPathSchema, lineSchema, nameSchema, reservedLabels } from "./names.ts";
+import { mebibytesSchema, sizeSchema } from "./quantity-schema.ts";
 import { importSecretsSchema, installSecretsSchema } from "./secret-schema.ts";
+import { importServiceFields, installServiceFields, networkFields, portFields } from "./service-schema.ts";
 
 const digestSchema = z.custom<Digest>(isDigest, "must be sha256: and 64 lower-case hex digits");
 /** Size of an OCI manifest, bytes. */
@@ -36,12 +38,14 @@ function addressSchema(family: 4 | 6): z.ZodType<string> {
 }
 
 const portMappingSchema = z.strictObject({
-  host: portSchema.describe("TCP port on the device, all addresses."),
-  container: portSchema.describe("TCP port that the service listens on."),
+  host: portSchema.describe("Port on the device."),
+  container: portSchema.describe("Port that the service listens on."),
+  ...portFields,
 });
 const mountSchema = z.strictObject({
   dest: containerPathSchema.describe("Absolute path in the container."),
   label: nameSchema.describe("Label of a volume under the manifest's own `storage`."),
+  read_only: z.boolean().optional().describe("true: the service cannot write to it."),
 });
 const groupSchema = z.union([z.literal(""), nameSchema]);
 const serviceTypeSchema = z.enum(["container", "fs-only", "hostfs"]);
@@ -50,20 +54,6 @@ const labelSchema = nameSchema.refine(
   (label) => !reservedLabels.has(label),
   "is reserved for a system partition",
 );
-
-/** MiB; `30G` and `512M` in YAML become MiB when compiled. At most 1 PiB. */
-const mebibytesSchema = z
-  .int()
-  .min(1)
-  .max(2 ** 30);
-const sizeTextSchema = z
-  .string()
-  .regex(/^[1-9][0-9]{0,8}[MGT]$/, "must be MiB as a number, or a number with M, G or T")
-  .transform(
-    (text) =>
-      Number(text.slice(0, -1)) * { M: 1, G: 1024, T: 1024 * 1024 }[text.slice(-1) as "M" | "G" | "T"],
-  )
-  .pipe(mebibytesSchema);
 
 const serialSchema = z.int("must be a whole number").min(1, "must be at least 1");
 const epochSchema = z
@@ -108,6 +98,7 @@ const installTargetSchema = z.strictObject({
       .max(256)
       .nullish()
       .transform((ports) => ports ?? []),
+    ...networkFields,
   }),
   nsgroup: groupSchema,
   digest: digestSchema,
@@ -119,6 +110,7 @@ const installTargetSchema = z.strictObject({
   size: manifestSizeSchema,
   secrets: installSecretsSchema,
   health: installHealthSchema.optional(),
+  ...installServiceFields,
 });
 
 const installVolumeSchema = z.strictObject({
@@ -126,6 +118,7 @@ const installVolumeSchema = z.strictObject({
   persistent: z.boolean(),
   nsgroup: groupSchema,
   size: mebibytesSchema,
+  enforce: z.boolean().optional(),
 });
 
 const installReleaseSchema = z.strictObject({
@@ -158,34 +151,11 @@ export const installManifestSchema = z.strictObject({
 
 export type InstallManifest = z.output<typeof installManifestSchema>;
 export type Target = InstallManifest["targets"][number];
+export type Port = Target["network"]["ports"][number];
 export type Volume = InstallManifest["storage"][number];
 export type Release = NonNullable<InstallManifest["release"]>;
 
 // ---- manifest.yaml: what a person may leave out has a default ---------------------------------------------
-
-/** Image configuration for a `rootfs:` source, which has none of its own (OCI image specification, config). */
-const imageSchema = z.strictObject({
-  entrypoint: z
-    .array(z.string().max(4096))
-    .max(256)
-    .default([])
-    .describe("Program and first arguments; a container needs this or `cmd`."),
-  cmd: z.array(z.string().max(4096)).max(256).default([]).describe("Arguments after `entrypoint`."),
-  env: z
-    .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*=/, "must be NAME=value"))
-    .max(256)
-    .default([])
-    .describe("Environment, each as `NAME=value`."),
-  user: z
-    .string()
-    .max(128)
-    .default("")
-    .describe("`USER[:GROUP]`, names of the image or numbers; root of the namespace when empty."),
-  working_dir: z
-    .union([z.literal(""), z.literal("/"), containerPathSchema])
-    .default("")
-    .describe("Directory in which the program starts."),
-});
 
 const importTargetSchema = z.strictObject({
   service_name: nameSchema.describe("Name of the service, once in a manifest."),
@@ -219,6 +189,7 @@ const importTargetSchema = z.strictObject({
         .max(256)
         .default([])
         .describe("Ports published on the device; `simple` only."),
+      ...networkFields,
     })
     .default({ type: "none", ipv4: "", ipv6: "", ports: [] })
     .describe("How the service is connected."),
@@ -231,13 +202,11 @@ const importTargetSchema = z.strictObject({
     .optional()
     .describe("Digest of the image manifest that the source must resolve to, or publishing fails."),
   size: manifestSizeSchema.optional().describe("Bytes of that image manifest, checked likewise."),
-  image: imageSchema
-    .optional()
-    .describe("What a `rootfs:` source runs. Other sources bring their own configuration and refuse this."),
   secrets: importSecretsSchema,
   health: importHealthSchema
     .optional()
     .describe("When the service counts as well. Left out: when systemd says that it is up, and stays so."),
+  ...importServiceFields,
 });
 
 const importVolumeSchema = z.strictObject({
@@ -249,9 +218,15 @@ const importVolumeSchema = z.strictObject({
   nsgroup: groupSchema
     .default("")
     .describe("Whose root owns the volume; must be the nsgroup of every service that uses it."),
-  size: z
-    .union([mebibytesSchema, sizeTextSchema])
-    .describe("MiB, or a number with M, G or T. Enforced for volumes in memory, not for persistent ones."),
+  size: sizeSchema.describe(
+    "MiB, or a number with M, G or T. Always enforced for volumes in memory; for persistent ones with `enforce`.",
+  ),
+  enforce: z
+    .boolean()
+    .optional()
+    .describe(
+      "true: a persistent volume is a file system of its own of that size (ext4 in a file that grows as it is used), so that only its services find it full. It grows when `size` does, and never shrinks. Choose when the volume is made: a volume is not converted.",
+    ),
 });
 
 const importReleaseSchema = z.strictObject({

@@ -33,18 +33,30 @@ function startOf(node: unknown): number {
   return typeof node.range[0] === "number" ? node.range[0] : 0;
 }
 
+/** A checked value, and where each of its fields stands. */
+export interface LocatedYaml<T> {
+  readonly value: T;
+  /** Line and column, from 1, of a field or of the nearest one around it that is there. */
+  readonly at: (path: readonly (string | number)[]) => { readonly line: number; readonly column: number };
+}
+
+/** As {@link locateYaml}, where nobody asks where something stands. */
+export function parseYaml<T>(...args: Parameters<typeof locateYaml<T>>): T {
+  return locateYaml(...args).value;
+}
+
 /**
  * Parses a document and checks it.
  * @param file names the text in errors
  * @param code of the error
  * @throws MosError `code` with every problem as `FILE:LINE:COLUMN: field: message`
  */
-export function parseYaml<T>(
+export function locateYaml<T>(
   text: string,
   file: string,
   code: ErrorCode,
   check: (plain: unknown) => Checked<T>,
-): T {
+): LocatedYaml<T> {
   const invalid = (problems: readonly string[]): MosError => {
     const count = problems.length === 1 ? "a problem" : `${problems.length} problems`;
     return new MosError(code, `${file} has ${count}`, { about: file, problems });
@@ -70,7 +82,13 @@ export function parseYaml<T>(
     throw invalid([`${file}: aliases are not allowed: ${why}`]);
   }
   const checked = check(plain);
-  if ("value" in checked) return checked.value;
+  if ("value" in checked) {
+    const located = (path: readonly (string | number)[]) => {
+      const { line, col } = lines.linePos(offsetOf(document, path));
+      return { line, column: col };
+    };
+    return { value: checked.value, at: located };
+  }
   const located = checked.problems
     .map((problem) => ({ offset: offsetOf(document, problem.path), problem }))
     .sort((a, b) => a.offset - b.offset);

@@ -12,6 +12,7 @@ export interface ImageRunConfig {
   readonly env: readonly string[];
   readonly user: string;
   readonly working_dir: string;
+  readonly stop_signal?: string;
 }
 
 /** A document and the descriptor that names it. */
@@ -39,6 +40,7 @@ export function buildImage(layers: readonly Descriptor[], run: ImageRunConfig): 
       ...(run.entrypoint.length === 0 ? {} : { Entrypoint: [...run.entrypoint] }),
       ...(run.cmd.length === 0 ? {} : { Cmd: [...run.cmd] }),
       ...(run.working_dir === "" ? {} : { WorkingDir: run.working_dir }),
+      ...(run.stop_signal === undefined ? {} : { StopSignal: run.stop_signal }),
     },
     rootfs: { type: "layers", diff_ids: layers.map(({ digest }) => digest) },
   });

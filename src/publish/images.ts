@@ -13,6 +13,7 @@ import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from 
 import { openImage } from "../oci/open.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 import type { WritableRepository } from "../oci/source.ts";
+import { argvOf } from "../services/process.ts";
 import { checkTarget, runConfigOf, unpackForLook } from "./programs.ts";
 
 /** A blob and where its bytes are. */
@@ -54,20 +55,16 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
     kind: await kindOfRoot(target, resolve(options.baseDirectory, path)),
     path: resolve(options.baseDirectory, path),
   };
-  if (
-    target.service_type === "container" &&
-    (target.image?.entrypoint.length ?? 0) + (target.image?.cmd.length ?? 0) === 0
-  ) {
+  const { entrypoint = [], cmd = [], env = [], user = "", working_dir = "", ...more } = target.image ?? {};
+  if (target.service_type === "container" && entrypoint.length + cmd.length === 0) {
     throw nothingToRun(target, "Add to the target:  image: { entrypoint: [/usr/bin/PROGRAM] }");
   }
   const tree =
     source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
   checkTarget(target, runConfigOf(target), [tree]);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
-  const image = buildImage(
-    [layer.descriptor],
-    target.image ?? { entrypoint: [], cmd: [], env: [], user: "", working_dir: "" },
-  );
+  const signal = more.stop_signal === undefined ? {} : { stop_signal: more.stop_signal };
+  const image = buildImage([layer.descriptor], { entrypoint, cmd, env, user, working_dir, ...signal });
   return {
     digest: image.manifest.descriptor.digest,
     size: image.manifest.bytes.length,
@@ -129,16 +126,6 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
       },
     );
   }
-  if (target.image !== undefined) {
-    throw new MosError(
-      "source-invalid",
-      `${target.service_name} has an image: section, which only a rootfs: source can have`,
-      {
-        about: target.source,
-        hint: "An image from a registry or a layout brings its own configuration.",
-      },
-    );
-  }
   const reference = parseReference(target.source);
   const repository = openImage(relativeTo(options.baseDirectory, reference));
   const fetched = await repository.manifest(reference.reference);
@@ -156,8 +143,7 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
     checkLayerKind(layer);
     rootHashOf(layer);
   }
-  const words = (config?.Entrypoint?.length ?? 0) + (config?.Cmd?.length ?? 0);
-  if (target.service_type === "container" && words === 0) {
+  if (target.service_type === "container" && argvOf(target.image, config).length === 0) {
     throw nothingToRun(target, "Build the image with an entrypoint, or make the target fs-only.");
   }
   return {

@@ -26,8 +26,10 @@ function startOf(target: ImportTarget, config: RunConfig): Start | undefined {
   if (target.service_type === "hostfs") return { program: init, environment: [], workingDirectory: "/" };
   const program = config.entrypoint[0] ?? config.cmd[0];
   if (program === undefined) return undefined;
-  const isInVolume = target.storage.some(({ dest }) => program.startsWith(`${dest}/`));
-  return isInVolume
+  const isElsewhere =
+    target.storage.some(({ dest }) => program.startsWith(`${dest}/`)) ||
+    target.files?.some(({ dest }) => dest === program) === true;
+  return isElsewhere
     ? undefined
     : { program, environment: config.env, workingDirectory: config.workingDirectory };
 }

@@ -1,7 +1,7 @@
 // A service of type `container` as a quadlet: podman runs the root that the other units have mounted, in the user
 // namespace of its nsgroup. podman sees no image, so what the image says about running it is written out here.
 import { MosError } from "../errors/mos-error.ts";
-import type { Target, Volume } from "../manifest/schema.ts";
+import type { Port, Target, Volume } from "../manifest/schema.ts";
 import {
   type Entry,
   formatUnit,
@@ -12,42 +12,34 @@ import {
   unitNames,
 } from "../systemd/unit-file.ts";
 import { type CredentialsTags, credentialsEntries } from "./credentials.ts";
+import { ephemeralEntries } from "./ephemeral.ts";
+import { fileEntries, fileUnits } from "./files.ts";
 import { rangeLength } from "./idmap.ts";
+import { lifeEntries, stopEntries } from "./life.ts";
+import { containerLimits, serviceLimits } from "./limits.ts";
 import type { RenderedUnit, ServiceImage } from "./model.ts";
+import { argvOf, environmentOf, stopSignalOf, userOf, workingDirectoryOf } from "./process.ts";
+import { securityEntries } from "./security.ts";
 import {
   containerFile,
   containerName,
   type Places,
   rootMount,
   rootUnit,
+  serviceUnit,
   sliceUnit,
   targetUnit,
-  volumePath,
 } from "./unit-names.ts";
-import { volumeNeeds } from "./volumes.ts";
-
-/**
- * What a service may do as root of its own namespace: own and read its files, drop to another user, signal its
- * children, and listen below port 1024. Everything else is taken away.
- */
-const capabilities = [
-  "CHOWN",
-  "DAC_OVERRIDE",
-  "FOWNER",
-  "FSETID",
-  "KILL",
-  "NET_BIND_SERVICE",
-  "SETGID",
-  "SETUID",
-];
-
-/** Processes and threads of one service; enough for any usual server, and an end to a fork bomb. */
-const pidsLimit = 2048;
+import { volumeNeeds, volumeSource } from "./volumes.ts";
 
 interface ContainerContext {
   readonly firstId: number | undefined;
   /** Value of `Network=`. */
   readonly network: string;
+  /** `NAME:ADDRESS` of services that it finds by their name. */
+  readonly hosts: readonly string[];
+  /** Whether other services wait for this one. */
+  readonly isDependedUpon: boolean;
   readonly volumes: ReadonlyMap<string, Volume>;
   readonly credentials: CredentialsTags;
   readonly places: Places;
@@ -57,13 +49,15 @@ interface ContainerContext {
 export function renderContainer(image: ServiceImage, context: ContainerContext): RenderedUnit {
   const { target } = image;
   const service = target.service_name;
-  const mounted = target.storage.flatMap(({ label, dest }) => {
+  const mounted = target.storage.flatMap(({ label, dest, read_only }) => {
     const volume = context.volumes.get(label);
-    return volume === undefined ? [] : [{ volume, dest }];
+    return volume === undefined ? [] : [{ volume, dest, mode: read_only === true ? "ro" : "rw" }];
   });
   const needs = [
     rootUnit(context.places, service),
     ...mounted.map(({ volume }) => volumeNeeds(volume, context.places)),
+    ...fileUnits(target, context.places),
+    ...(target.depends_on ?? []).map((dependency) => serviceUnit(dependency.service)),
   ];
   const content = formatUnit([
     {
@@ -76,6 +70,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
         ["PartOf", raw(targetUnit)],
         ["StartLimitIntervalSec", raw("60")],
         ["StartLimitBurst", raw("10")],
+        ...ephemeralEntries(target),
       ],
     },
     // Without this quadlet adds a wait for network-online.target, which can hold up a boot for two minutes.
@@ -88,23 +83,20 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
         ["Rootfs", raw(rootMount(context.places, service))],
         ...idMapEntries(context.firstId),
         ["Network", raw(context.network)],
-        ...target.network.ports.map(
-          ({ host, container }): Entry => ["PublishPort", raw(`${host}:${container}/tcp`)],
-        ),
-        ...mounted.map(({ volume, dest }): Entry => {
-          return [
-            "Volume",
-            raw(`${volumePath(context.places, volume.label, volume.persistent)}:${dest}:rw,nosuid,nodev`),
-          ];
+        ...target.network.ports.map((port): Entry => ["PublishPort", raw(publishedPort(port))]),
+        ...(target.network.dns ?? []).map((address): Entry => ["DNS", raw(address)]),
+        ...context.hosts.map((host): Entry => ["AddHost", raw(host)]),
+        ...mounted.map(({ volume, dest, mode }): Entry => {
+          return ["Volume", raw(`${volumeSource(volume, context.places)}:${dest}:${mode},nosuid,nodev`)];
         }),
+        ...fileEntries(target, context.places),
         ...processEntries(image),
         ...healthEntries(target),
         // After the image's own environment, so that this holds.
         ...credentialsEntries(image, context.firstId, context.credentials, context.places),
-        ["DropCapability", raw("all")],
-        ["AddCapability", raw(capabilities.map((name) => `CAP_${name}`).join(" "))],
-        ["NoNewPrivileges", raw("true")],
-        ["PidsLimit", raw(`${pidsLimit}`)],
+        ...securityEntries(target),
+        ...containerLimits(target),
+        ...stopEntries(target),
         ["LogDriver", raw("journald")],
       ],
     },
@@ -112,12 +104,8 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
       name: "Service",
       entries: [
         ["Slice", raw(sliceUnit)],
-        ["Restart", raw("on-failure")],
-        ["RestartSec", raw("1")],
-        ["RestartSteps", raw("6")],
-        ["RestartMaxDelaySec", raw("60")],
-        ["TimeoutStartSec", raw(`${startTimeout(target)}`)],
-        ["TimeoutStopSec", raw("30")],
+        ...serviceLimits(target),
+        ...lifeEntries(target, context.isDependedUpon),
       ],
     },
   ]);
@@ -145,16 +133,22 @@ function healthEntries({ health }: Target): Entry[] {
  * and an array that begins with `CMD` not at all). The schema sees to it that the program's path has no white space.
  */
 function healthCommand(argv: readonly string[]): string {
-  return argv.length === 1 ? `CMD ${argv[0]}` : JSON.stringify(argv);
+  return argv.length === 1 ? `CMD ${argv[0]}` : jsonWords(argv);
 }
 
-/** Seconds in which a service has to be up. */
-const shortestStart = 120;
+/** A JSON list without the characters that JSON allows and a unit file does not: C1 controls and line separators. */
+function jsonWords(argv: readonly string[]): string {
+  return JSON.stringify(argv).replace(
+    /[\p{Cc}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
 
-function startTimeout({ health }: Target): number {
-  if (health?.exec === undefined) return shortestStart;
-  const { start_period, interval, timeout, retries } = health;
-  return Math.max(shortestStart, start_period + (interval + timeout) * (retries + 1));
+/** `[ADDRESS:]HOST[-LAST]:CONTAINER[-LAST]/PROTOCOL` (podman-run(1), --publish). */
+function publishedPort({ host, container, protocol = "tcp", address, count = 1 }: Port): string {
+  const range = (first: number) => (count === 1 ? `${first}` : `${first}-${first + count - 1}`);
+  const on = address === undefined ? "" : `${address.includes(":") ? `[${address}]` : address}:`;
+  return `${on}${range(host)}:${range(container)}/${protocol}`;
 }
 
 function idMapEntries(firstId: number | undefined): Entry[] {
@@ -168,7 +162,8 @@ function idMapEntries(firstId: number | undefined): Entry[] {
 
 /** What to run and how, from the image's configuration (OCI image specification 1.1, config). */
 function processEntries({ target, config: { config } }: ServiceImage): Entry[] {
-  const argv = [...(config?.Entrypoint ?? []), ...(config?.Cmd ?? [])];
+  const { image: over } = target;
+  const argv = argvOf(over, config);
   if (argv.length === 0) {
     throw new MosError(
       "image-unusable",
@@ -183,11 +178,11 @@ function processEntries({ target, config: { config } }: ServiceImage): Entry[] {
       about: target.service_name,
     });
   }
-  const [user = "", group = ""] = (config?.User ?? "").split(":");
+  const [user = "", group = ""] = userOf(over, config).split(":");
   const entries: Entry[] = [
     // The whole argv as JSON: quadlet's Exec= drops everything from the first empty argument on.
-    ["Entrypoint", quadletLiteral(JSON.stringify(argv))],
-    ...(config?.Env ?? []).map((variable): Entry => ["Environment", quadletWord(variable)]),
+    ["Entrypoint", quadletLiteral(jsonWords(argv))],
+    ...environmentOf(over, config).map((variable): Entry => ["Environment", quadletWord(variable)]),
   ];
   const optional = (key: string, value: string) => {
     if (value === "") return;
@@ -204,7 +199,7 @@ function processEntries({ target, config: { config } }: ServiceImage): Entry[] {
   };
   optional("User", user);
   optional("Group", group);
-  optional("WorkingDir", config?.WorkingDir ?? "");
-  optional("StopSignal", config?.StopSignal ?? "");
+  optional("WorkingDir", workingDirectoryOf(over, config));
+  optional("StopSignal", stopSignalOf(over, config));
   return entries;
 }

@@ -6,6 +6,7 @@ import { credentialsPath } from "../manifest/secret-rules.ts";
 import { type Entry, quadletWord, raw } from "../systemd/unit-file.ts";
 import { rangeLength } from "./idmap.ts";
 import type { ServiceImage } from "./model.ts";
+import { userOf } from "./process.ts";
 import { credentialsDirectory, type Places } from "./unit-names.ts";
 
 /** Says which secrets a service has, and tells nothing about them: 32 hex digits (agent/credentials.ts). */
@@ -27,7 +28,7 @@ const maxId = 2 ** 31 - 1;
  * @throws MosError `image-unusable` when the image has a name for it, which only its own /etc/passwd could explain
  */
 function credentialsUser({ target, config: { config } }: ServiceImage): number {
-  const [user = ""] = (config?.User ?? "").split(":");
+  const [user = ""] = userOf(target.image, config).split(":");
   if (user === "" || user === "root") return 0;
   const id = /^[0-9]{1,10}$/.test(user) ? Number(user) : undefined;
   if (id !== undefined && id <= maxId) return id;

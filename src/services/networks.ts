@@ -48,12 +48,23 @@ export function networkNames(targets: readonly Target[]): string[] {
   return planNetworks(targets).map(networkName);
 }
 
+/** Name and address of each service that this one finds by its name; the rules see to it that they have addresses. */
+export function hostsOf({ network }: Target, targets: readonly Target[]): string[] {
+  const named = targets.filter(({ service_name }) => network.hosts?.includes(service_name) === true);
+  return named.flatMap(({ service_name, network: { ipv4, ipv6 } }) =>
+    [ipv4, ipv6].filter((text) => text !== "").map((text) => `${service_name}:${withoutPrefix(text)}`),
+  );
+}
+
+function withoutPrefix(text: string): string {
+  return text.slice(0, text.indexOf("/"));
+}
+
 /** What a service's quadlet says to be on its network, with its fixed addresses. */
 export function networkReference(network: Network, { network: { ipv4, ipv6 } }: Target): string {
-  const address = (text: string) => text.slice(0, text.indexOf("/"));
   const options = [
-    ...(ipv4 === "" ? [] : [`ip=${address(ipv4)}`]),
-    ...(ipv6 === "" ? [] : [`ip6=${address(ipv6)}`]),
+    ...(ipv4 === "" ? [] : [`ip=${withoutPrefix(ipv4)}`]),
+    ...(ipv6 === "" ? [] : [`ip6=${withoutPrefix(ipv6)}`]),
   ];
   return [`${networkName(network)}.network`, ...(options.length === 0 ? [] : [options.join(",")])].join(":");
 }

@@ -4,10 +4,12 @@ import { isHostGroup } from "../manifest/names.ts";
 import type { InstallManifest, Target } from "../manifest/schema.ts";
 import { formatUnit, raw, unitNames } from "../systemd/unit-file.ts";
 import { renderContainer } from "./containers.ts";
+import { renderEphemeral } from "./ephemeral.ts";
+import { renderFiles } from "./files.ts";
 import type { IdMaps } from "./idmap.ts";
 import { renderLayers } from "./layers.ts";
 import type { RenderedUnit, RenderInput, ServiceImage } from "./model.ts";
-import { networkReference, planNetworks, renderNetwork } from "./networks.ts";
+import { hostsOf, networkReference, planNetworks, renderNetwork } from "./networks.ts";
 import { renderRoot } from "./roots.ts";
 import { rootUnit, serviceUnit, sliceUnit, targetUnit } from "./unit-names.ts";
 import { renderVolume } from "./volumes.ts";
@@ -42,6 +44,10 @@ export function renderUnits(input: RenderInput): RenderedUnit[] {
     ...volumes(input),
     ...planNetworks(active.map(({ target }) => target)).map(renderNetwork),
     ...containers(input, active),
+    ...active.flatMap(({ target }) => [
+      ...renderFiles(target, firstIdOf(target.nsgroup, input.idmaps) ?? 0, input.places),
+      ...renderEphemeral(target),
+    ]),
   ];
   return units.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
@@ -61,7 +67,7 @@ function layerUses(image: ServiceImage, idmaps: IdMaps) {
 }
 
 function volumes({ manifest, idmaps, places }: RenderInput): RenderedUnit[] {
-  return manifest.storage.map((volume) => {
+  return manifest.storage.flatMap((volume) => {
     const users = manifest.targets
       .filter(({ storage }) => storage.some(({ label }) => label === volume.label))
       .map(({ service_name }) => service_name);
@@ -75,6 +81,9 @@ function containers(
 ): RenderedUnit[] {
   const labels = new Map(manifest.storage.map((volume) => [volume.label, volume]));
   const networks = planNetworks(active.map(({ target }) => target));
+  const depended = new Set(
+    active.flatMap(({ target }) => target.depends_on ?? []).map(({ service }) => service),
+  );
   return active
     .filter(({ target }) => target.service_type === "container")
     .map((image) => {
@@ -82,6 +91,8 @@ function containers(
       return renderContainer(image, {
         firstId: firstIdOf(image.target.nsgroup, idmaps),
         network: network === undefined ? image.target.network.type : networkReference(network, image.target),
+        hosts: hostsOf(image.target, manifest.targets),
+        isDependedUpon: depended.has(image.target.service_name),
         volumes: labels,
         credentials,
         places,

@@ -1,6 +1,7 @@
 // The root of a target as units: its layers overlaid in order. A container gets scratch above them, a tmpfs that
 // is empty at every start; a target that does not run is read-only.
 import { MosError } from "../errors/mos-error.ts";
+import type { Target } from "../manifest/schema.ts";
 import { command, formatUnit, raw, type Section, unitNames, words } from "../systemd/unit-file.ts";
 import type { RenderedUnit, ServiceImage } from "./model.ts";
 import {
@@ -13,8 +14,8 @@ import {
   scratchUnit,
 } from "./unit-names.ts";
 
-/** Most that a service can write outside its volumes, and how many files. Held in memory. */
-const scratchSize = "64M";
+/** Most that a service can write outside its volumes unless it says otherwise, MiB, and how many files. Held in memory. */
+const defaultScratch = 64;
 const scratchInodes = 65_536;
 
 /**
@@ -31,15 +32,13 @@ function layerMounts({ target, layers }: ServiceImage, places: Places): string[]
 export function renderRoot(image: ServiceImage, firstId: number | undefined, places: Places): RenderedUnit[] {
   const mounts = layerMounts(image, places);
   if (image.target.service_type === "container") {
-    return [
-      ...scratchUnits(image.target.service_name, firstId ?? 0, places),
-      writableRoot(image, mounts, places),
-    ];
+    return [...scratchUnits(image.target, firstId ?? 0, places), writableRoot(image, mounts, places)];
   }
   return [readOnlyRoot(image, mounts, places)];
 }
 
-function scratchUnits(service: string, owner: number, places: Places): RenderedUnit[] {
+function scratchUnits(target: Target, owner: number, places: Places): RenderedUnit[] {
+  const service = target.service_name;
   const where = scratchMount(places, service);
   const mount = formatUnit([
     {
@@ -58,7 +57,10 @@ function scratchUnits(service: string, owner: number, places: Places): RenderedU
         ["What", raw("tmpfs")],
         ["Where", raw(where)],
         ["Type", raw("tmpfs")],
-        ["Options", raw(`mode=0700,size=${scratchSize},nr_inodes=${scratchInodes},nodev`)],
+        [
+          "Options",
+          raw(`mode=0700,size=${target.limits?.scratch ?? defaultScratch}M,nr_inodes=${scratchInodes},nodev`),
+        ],
       ],
     },
   ]);

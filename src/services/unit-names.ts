@@ -95,3 +95,39 @@ export function credentialsDirectory(places: Places, service: string, tag: strin
 export function volumeUnit(label: string): string {
   return `mos-volume-${label}.service`;
 }
+
+/** The file that holds an enforced volume. Labels have no `..`, so no label is called like it. */
+export function volumeImage(places: Places, label: string): string {
+  return `${places.state}/volumes/${label}..ext4`;
+}
+
+/** Where an enforced volume is mounted. */
+export function volumeMount(places: Places, label: string): string {
+  return `${places.run}/disks/${label}`;
+}
+
+/** Makes the file of an enforced volume, and lets it grow. */
+export function volumeImageUnit(label: string): string {
+  return `mos-disk-${label}.service`;
+}
+
+/** The configuration files of one service. */
+export function filesDirectory({ run }: Places, service: string): string {
+  return `${run}/files/${service}`;
+}
+
+/** `tag` says what is in the file: 32 hex digits. */
+export function fileUnit(service: string, tag: string): string {
+  return `mos-file-${service}-${tag}.service`;
+}
+
+/** Begins to count when the one job of a machine begins. */
+export function deadlineTimer(service: string): string {
+  return `mos-deadline-${service}.timer`;
+}
+
+export function deadlineUnit(service: string): string {
+  return `mos-deadline-${service}.service`;
+}
+
+export const watchdogUnit = "mos-watchdog.service";

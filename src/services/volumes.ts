@@ -3,11 +3,18 @@
 import type { Volume } from "../manifest/schema.ts";
 import { mountUnitName } from "../systemd/escape.ts";
 import { command, formatUnit, raw, words } from "../systemd/unit-file.ts";
+import { renderDisk } from "./disks.ts";
 import type { RenderedUnit } from "./model.ts";
-import { type Places, volumePath, volumeUnit } from "./unit-names.ts";
+import { type Places, volumeImage, volumeMount, volumePath, volumeUnit } from "./unit-names.ts";
+
+/** Where a volume is on the device when it can be used. */
+export function volumeSource({ label, persistent, enforce }: Volume, places: Places): string {
+  return enforce === true ? volumeMount(places, label) : volumePath(places, label, persistent);
+}
 
 /** The unit that a service must have before its volume can be used. */
 export function volumeNeeds(volume: Volume, places: Places): string {
+  if (volume.enforce === true) return mountUnitName(volumeMount(places, volume.label));
   return volume.persistent
     ? volumeUnit(volume.label)
     : mountUnitName(volumePath(places, volume.label, false));
@@ -19,7 +26,8 @@ export function renderVolume(
   owner: number,
   users: readonly string[],
   places: Places,
-): RenderedUnit {
+): RenderedUnit[] {
+  if (volume.enforce === true) return renderDisk(volume, owner, users, places);
   const services = [...users].sort();
   const path = volumePath(places, volume.label, volume.persistent);
   if (!volume.persistent) {
@@ -43,7 +51,7 @@ export function renderVolume(
         ],
       },
     ]);
-    return { kind: "systemd", name: mountUnitName(path), content, services };
+    return [{ kind: "systemd", name: mountUnitName(path), content, services }];
   }
   // Made under another name and renamed, so that a power cut never leaves one with the wrong owner.
   const content = formatUnit([
@@ -54,6 +62,8 @@ export function renderVolume(
         ["DefaultDependencies", raw("no")],
         ["RequiresMountsFor", words(`${places.state}/volumes`)],
         ["ConditionPathExists", raw(`!${path}`)],
+        // A volume that was made with `enforce` is not passed over in silence for an empty one.
+        ["AssertPathExists", raw(`!${volumeImage(places, volume.label)}`)],
       ],
     },
     {
@@ -77,5 +87,5 @@ export function renderVolume(
       ],
     },
   ]);
-  return { kind: "systemd", name: volumeUnit(volume.label), content, services };
+  return [{ kind: "systemd", name: volumeUnit(volume.label), content, services }];
 }

@@ -117,3 +117,26 @@ export async function run(
   }
   return { exitCode: code, stdout, stderr };
 }
+
+/**
+ * Runs a program with this process's own terminal, for as long as it runs.
+ * @returns its exit code; 128 and the number of the signal, as shells have it, when a signal ended it
+ * @throws MosError `program-missing`
+ */
+export async function runAttached(program: string, args: readonly string[]): Promise<number> {
+  const [{ spawn }, { constants }] = await Promise.all([import("node:child_process"), import("node:os")]);
+  // Ctrl-C is for the program that runs, which has the same terminal.
+  const ignore = () => undefined;
+  process.on("SIGINT", ignore);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      const child = spawn(program, args, { stdio: "inherit" });
+      child.once("error", () => reject(missing(program)));
+      child.once("exit", (code, signal) =>
+        resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
+      );
+    });
+  } finally {
+    process.off("SIGINT", ignore);
+  }
+}

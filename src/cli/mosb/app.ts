@@ -1,7 +1,10 @@
 // `mosb`: the commands of a publisher's build host that make and publish manifests and boot images.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
+import { manifestConvert } from "./convert.ts";
+import { manifestExplain } from "./explain.ts";
 import { imageBuild, imageCheck, imageSchema } from "./image.ts";
+import { manifestLint } from "./lint.ts";
 import { manifestCheck, manifestSchema } from "./manifest.ts";
 import { manifestPublish } from "./publish.ts";
 import { secretEncrypt } from "./secret.ts";
@@ -11,7 +14,15 @@ import { ukiBuild, ukiInspect, ukiSign } from "./uki.ts";
 
 const manifest = buildRouteMap<string, CliContext>({
   docs: { brief: "Check, publish and sign manifests" },
-  routes: { check: manifestCheck, publish: manifestPublish, schema: manifestSchema, sign: manifestSign },
+  routes: {
+    check: manifestCheck,
+    convert: manifestConvert,
+    explain: manifestExplain,
+    lint: manifestLint,
+    publish: manifestPublish,
+    schema: manifestSchema,
+    sign: manifestSign,
+  },
 });
 
 const uki = buildRouteMap<string, CliContext>({

@@ -4,18 +4,21 @@ import { asMosError, MosError } from "../../errors/mos-error.ts";
 import { parseManifestYaml } from "../../manifest/manifest-yaml.ts";
 import type { ImportManifest } from "../../manifest/schema.ts";
 
-/** @throws MosError `file-unreadable`, `manifest-invalid` */
-export async function readManifest(file: string): Promise<ImportManifest> {
-  let text: string;
+/** @throws MosError `file-unreadable` */
+export async function readTextFile(file: string): Promise<string> {
   try {
-    text = await readFile(file, "utf8");
+    return await readFile(file, "utf8");
   } catch (error) {
     throw new MosError("file-unreadable", `cannot read ${file}: ${asMosError(error).message}`, {
       about: file,
       cause: error,
     });
   }
-  return parseManifestYaml(text, file);
+}
+
+/** @throws MosError `file-unreadable`, `manifest-invalid` */
+export async function readManifest(file: string): Promise<ImportManifest> {
+  return parseManifestYaml(await readTextFile(file), file);
 }
 
 export const manifestFile = {

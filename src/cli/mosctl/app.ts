@@ -3,13 +3,18 @@ import { application } from "../command.ts";
 import { attestCommand } from "./attest.ts";
 import { cancelCommand } from "./cancel.ts";
 import { diffCommand } from "./diff.ts";
+import { execCommand } from "./exec.ts";
 import { gcCommand } from "./gc.ts";
 import { historyCommand } from "./history.ts";
 import { installDisk } from "./install-disk.ts";
+import { logsCommand } from "./logs.ts";
+import { restartCommand, startCommand, stopCommand } from "./power.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
+import { servicesCommand } from "./services.ts";
 import { setCommands } from "./set.ts";
 import { statusCommand } from "./status.ts";
+import { topCommand } from "./top.ts";
 import { updateCommand } from "./update.ts";
 import { verifyCommand } from "./verify.ts";
 
@@ -26,13 +31,20 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     attest: attestCommand,
     cancel: cancelCommand,
     diff: diffCommand,
+    exec: execCommand,
     gc: gcCommand,
     history: historyCommand,
     "install-disk": installDisk,
+    logs: logsCommand,
+    restart: restartCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
+    services: servicesCommand,
     set: setCommands,
+    start: startCommand,
     status: statusCommand,
+    stop: stopCommand,
+    top: topCommand,
     update: updateCommand,
     verify: verifyCommand,
   },

@@ -1,6 +1,5 @@
 // `mosctl status`: what runs here, who vouches for it, and why something is not right.
 import { buildCommand } from "@stricli/core";
-import { requestStatus } from "../../agent/client.ts";
 import type { ServiceState, ServiceStatus, Status } from "../../agent/status-model.ts";
 import { exitCodes } from "../../errors/catalogue.ts";
 import { formatDuration } from "../../system/quantity.ts";
@@ -10,16 +9,7 @@ import { releaseText } from "../release-text.ts";
 import type { OutputStream } from "../terminal.ts";
 import { bootText } from "./boot-text.ts";
 import { problemText } from "./problem.ts";
-
-async function readStatus(): Promise<Status> {
-  const answer = await requestStatus();
-  if (answer !== undefined) return answer;
-  const [{ deviceContext }, { status }] = await Promise.all([
-    import("../../agent/context.ts"),
-    import("../../agent/status.ts"),
-  ]);
-  return await status(deviceContext());
-}
+import { readStatus } from "./read-status.ts";
 
 /** Exit code of a status: 0 when all is well or on its way. */
 function exitCodeOf({ health }: Status): number {
@@ -43,7 +33,7 @@ const healthLooks: Readonly<Record<Status["health"], Look>> = {
   refused: "red",
 };
 
-const stateLooks: Readonly<Record<ServiceState, Look>> = {
+export const stateLooks: Readonly<Record<ServiceState, Look>> = {
   running: "green",
   mounted: "green",
   starting: "yellow",
@@ -68,7 +58,7 @@ function layers({ layers: all }: ServiceStatus): Cell {
   return open === all.length ? `${open} verified` : `${open} of ${all.length} open`;
 }
 
-function age(since: string | undefined): string {
+export function age(since: string | undefined): string {
   return since === undefined ? "" : formatDuration(Math.max(0, Date.now() - Date.parse(since)));
 }
 
@@ -150,6 +140,9 @@ function show(stdout: OutputStream, status: Status): string {
       [service.network, ...service.ports.map(({ host, container }) => `${host}→${container}`)].join(" "),
     service.restarts === 0 ? "" : `${service.restarts}`,
   ]);
+  const loosened = services.flatMap(({ name, loosened: all = [] }) =>
+    all.map((message) => `${name} ${escapeControls(message)}\n`),
+  );
   const boots = status.bootTargets.map(({ name, version }) => `${name} ${version}`);
   const problems = services.flatMap(({ name, error }) =>
     error === undefined ? [] : [problemText(stdout, name, error)],
@@ -162,6 +155,7 @@ function show(stdout: OutputStream, status: Status): string {
     boots.length === 0
       ? ""
       : `\nStored, not activated on a running system: ${escapeControls(boots.join(", "))}\n`,
+    loosened.length === 0 ? "" : `\nLoosened by the manifest:\n  ${loosened.join("  ")}`,
     problems.length === 0 ? "" : `\n${problems.join("\n")}`,
     notes,
   ].join("");

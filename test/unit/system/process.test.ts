@@ -23,7 +23,10 @@ test("gives input, environment and directory, and returns everything printed", a
 });
 
 test("keeps text whole that arrives in pieces", async () => {
-  const { stdout } = await run("sh", ["-c", 'i=0; while [ $i -lt 20000 ]; do echo "äöü€😀"; i=$((i+1)); done']);
+  const { stdout } = await run("sh", [
+    "-c",
+    'i=0; while [ $i -lt 20000 ]; do echo "äöü€😀"; i=$((i+1)); done',
+  ]);
   expect(stdout).toBe("äöü€😀\n".repeat(20_000));
 });
 
@@ -48,7 +51,9 @@ test("an error has the exit code, the command and the last lines of what was sai
 });
 
 test("a program that does not end in time is ended, although it ignores signals", async () => {
-  const error = await failure(run("sh", ["-c", "trap '' TERM; while :; do sleep 1; done"], { timeoutMs: 100 }));
+  const error = await failure(
+    run("sh", ["-c", "trap '' TERM; while :; do sleep 1; done"], { timeoutMs: 100 }),
+  );
   expect(error.code).toBe("program-failed");
   expect(error.message).toBe("sh did not end within 100 ms");
 });
