@@ -213,7 +213,7 @@ export async function resume(context: AgentContext): Promise<Resumed> {
     journal = await readJournal(places);
   } catch (error) {
     const { code, message, about } = asMosError(error);
-    if (code !== "state-invalid") throw error;
+    if (code !== "state-invalid" && code !== "state-newer") throw error;
     log.error({ code, about }, `${message}; what ran before goes on`);
     await moveFile(about ?? "", damagedJournalPath(places));
   }

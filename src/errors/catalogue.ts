@@ -538,6 +538,11 @@ export const catalogue = {
     means: "The file system with the device's state was not there in time, or cannot be mounted.",
     hint: "The agent looks again when the system is up. Check the disk, and its line in /etc/fstab or its partition type and label.",
   },
+  "state-newer": {
+    exit: state,
+    means: "A state file has a version that this mos does not know: a newer one has written it.",
+    hint: "That is not damage. Start the mos that wrote it again, or apply a manifest anew: mosctl update REF.",
+  },
   "no-generation": {
     exit: state,
     means: "No manifest has been applied on this device yet.",

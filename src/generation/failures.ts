@@ -5,7 +5,7 @@ import { MosError, systemCode } from "../errors/mos-error.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import type { Places } from "../services/unit-names.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
-import { parseJson } from "../system/json.ts";
+import { parseStateDocument } from "../system/state-document.ts";
 import { failuresPath } from "./places.ts";
 
 const failureSchema = z.strictObject({
@@ -29,7 +29,7 @@ const fileSchema = z.strictObject({
 
 /**
  * The failures that are remembered, the oldest first.
- * @throws MosError `state-invalid` when the file is damaged
+ * @throws MosError `state-invalid` when the file is damaged, `state-newer`
  */
 export async function readFailures(places: Places): Promise<readonly Failure[]> {
   const path = failuresPath(places);
@@ -41,22 +41,7 @@ export async function readFailures(places: Places): Promise<readonly Failure[]> 
     throw error;
   }
   const hint = "Remove the file; then a manifest that failed here may be tried once more.";
-  let json: unknown;
-  try {
-    json = parseJson(bytes, path);
-  } catch (error) {
-    throw new MosError("state-invalid", `${path} is damaged: it is not JSON`, {
-      about: path,
-      hint,
-      cause: error,
-    });
-  }
-  const parsed = fileSchema.safeParse(json);
-  if (parsed.success) return parsed.data.failures;
-  throw new MosError("state-invalid", `${path} is damaged: ${z.prettifyError(parsed.error)}`, {
-    about: path,
-    hint,
-  });
+  return parseStateDocument(bytes, path, fileSchema, hint).failures;
 }
 
 async function readable(places: Places): Promise<readonly Failure[]> {

@@ -7,7 +7,7 @@ import { MosError, systemCode } from "../errors/mos-error.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import type { Places } from "../services/unit-names.ts";
 import { addDirectory, readSymlink, removeWhole, replaceSymlink } from "../system/atomic-file.ts";
-import { parseJson } from "../system/json.ts";
+import { parseStateDocument } from "../system/state-document.ts";
 import { generationPath, generationsPath, pointerPath } from "./places.ts";
 import {
   hasSignedParts,
@@ -95,7 +95,7 @@ export async function pointedGeneration(
   return number;
 }
 
-/** Reads a generation as it lies on disk; nothing in it is trusted yet. @throws MosError `state-invalid` */
+/** Reads a generation as it lies on disk; nothing in it is trusted yet. @throws MosError `state-invalid`, `state-newer` */
 export async function readGeneration(places: Places, number: number): Promise<Generation> {
   const directory = generationPath(places, number);
   const [parts, bases, recordBytes] = await Promise.all([
@@ -103,17 +103,8 @@ export async function readGeneration(places: Places, number: number): Promise<Ge
     readBases(directory),
     readStateFile(join(directory, recordName), 64 * 1024),
   ]);
-  const record = recordSchema.safeParse(parseJson(recordBytes, join(directory, recordName)));
-  if (!record.success) {
-    throw new MosError(
-      "state-invalid",
-      `${join(directory, recordName)} is damaged: ${z.prettifyError(record.error)}`,
-      {
-        about: directory,
-      },
-    );
-  }
-  return { number, ...parts, bases, record: record.data };
+  const record = parseStateDocument(recordBytes, join(directory, recordName), recordSchema);
+  return { number, ...parts, bases, record };
 }
 
 /**

@@ -7,7 +7,7 @@ import { nameSchema } from "../manifest/names.ts";
 import { allocateRanges, type IdMaps, type IdRange, lowestId, rangeLength } from "../services/idmap.ts";
 import type { Places } from "../services/unit-names.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
-import { parseJson } from "../system/json.ts";
+import { parseStateDocument } from "../system/state-document.ts";
 import { idmapsPath } from "./places.ts";
 
 const fileSchema = z.strictObject({
@@ -25,7 +25,7 @@ const fileSchema = z.strictObject({
 
 /**
  * Reads the allocations; none when the file is not there yet.
- * @throws MosError `state-invalid` when it is damaged or two ranges overlap
+ * @throws MosError `state-invalid` when it is damaged or two ranges overlap, `state-newer`
  */
 export async function readIdMaps(places: Places): Promise<IdMaps> {
   const path = idmapsPath(places);
@@ -36,12 +36,8 @@ export async function readIdMaps(places: Places): Promise<IdMaps> {
     if (systemCode(error) === "ENOENT") return new Map();
     throw error;
   }
-  const parsed = fileSchema.safeParse(parseJson(bytes, path));
-  if (!parsed.success)
-    throw new MosError("state-invalid", `${path} is damaged: ${z.prettifyError(parsed.error)}`, {
-      about: path,
-    });
-  const sorted = [...parsed.data.maps].sort((a, b) => a.hostid - b.hostid);
+  const { maps } = parseStateDocument(bytes, path, fileSchema);
+  const sorted = [...maps].sort((a, b) => a.hostid - b.hostid);
   for (const [i, { nsgroup, hostid }] of sorted.entries()) {
     const before = sorted[i - 1];
     if (before !== undefined && hostid < before.hostid + rangeLength) {
@@ -55,7 +51,7 @@ export async function readIdMaps(places: Places): Promise<IdMaps> {
       );
     }
   }
-  return new Map(parsed.data.maps.map(({ nsgroup, hostid }) => [nsgroup, hostid]));
+  return new Map(maps.map(({ nsgroup, hostid }) => [nsgroup, hostid]));
 }
 
 async function writeIdMaps(places: Places, idmaps: IdMaps): Promise<void> {

@@ -2,10 +2,10 @@
 // generation may run until the device has settled on one.
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
-import { MosError, systemCode } from "../errors/mos-error.ts";
+import { systemCode } from "../errors/mos-error.ts";
 import type { Places } from "../services/unit-names.ts";
 import { removeFile, writeFileAtomic } from "../system/atomic-file.ts";
-import { parseJson } from "../system/json.ts";
+import { parseStateDocument } from "../system/state-document.ts";
 import { journalPath } from "./places.ts";
 import type { Transaction } from "./transaction.ts";
 
@@ -25,7 +25,7 @@ const journalSchema = z.strictObject({
 
 /**
  * The transaction under way, or undefined when there is none.
- * @throws MosError `state-invalid` when the journal is damaged
+ * @throws MosError `state-invalid` when the journal is damaged, `state-newer`
  */
 export async function readJournal(places: Places): Promise<Transaction | undefined> {
   const path = journalPath(places);
@@ -36,21 +36,8 @@ export async function readJournal(places: Places): Promise<Transaction | undefin
     if (systemCode(error) === "ENOENT") return undefined;
     throw error;
   }
-  const invalid = (why: string, cause?: unknown) =>
-    new MosError("state-invalid", `${path} is damaged: ${why}`, {
-      about: path,
-      hint: "The generation that ran before goes on running. mosctl update REF tries the new one again.",
-      cause,
-    });
-  let json: unknown;
-  try {
-    json = parseJson(bytes, path);
-  } catch (error) {
-    throw invalid("it is not JSON", error);
-  }
-  const parsed = journalSchema.safeParse(json);
-  if (!parsed.success) throw invalid(z.prettifyError(parsed.error));
-  const { version: _, ...transaction } = parsed.data;
+  const hint = "The generation that ran before goes on running. mosctl update REF tries the new one again.";
+  const { version: _, ...transaction } = parseStateDocument(bytes, path, journalSchema, hint);
   return transaction;
 }
 

@@ -1,8 +1,7 @@
 // The memory of a device without a TPM: it holds against a registry, not against somebody with the disk.
 import * as z from "zod";
-import { MosError } from "../errors/mos-error.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
-import { parseJson } from "../system/json.ts";
+import { parseStateDocument } from "../system/state-document.ts";
 import type { TrustMemory } from "./memory.ts";
 import { readTrusted } from "./trusted-file.ts";
 
@@ -13,9 +12,7 @@ export function fileMemory(path: string): TrustMemory {
   const epoch = async (): Promise<number> => {
     const file = await readTrusted(path, 4096, "state-invalid");
     if (file === undefined) return 0;
-    const result = schema.safeParse(parseJson(file.bytes, path));
-    if (result.success) return result.data.epoch;
-    throw new MosError("state-invalid", `cannot read the lowest epoch from ${path}`, { about: path });
+    return parseStateDocument(file.bytes, path, schema).epoch;
   };
   return {
     source: `the file ${path}`,

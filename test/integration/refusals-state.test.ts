@@ -235,11 +235,7 @@ describe("state that is not as mos left it", () => {
   test.each(Object.keys(refused))("%s: nothing is guessed", async (name) => {
     const device = await runningDevice(signers, image);
     await refused[name]?.(device.places.state);
-    const error = await expectRefused(
-      device,
-      reference,
-      name === "uid ranges are damaged" ? "document-invalid" : "state-invalid",
-    );
+    const error = await expectRefused(device, reference, "state-invalid");
     expect(error.message).toContain(device.places.state);
   });
 
