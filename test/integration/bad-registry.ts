@@ -33,8 +33,8 @@ export const manifest = new TextEncoder().encode(
   }),
 );
 
-export async function listen(server: NetServer): Promise<number> {
-  server.listen(0, "127.0.0.1");
+export async function listen(server: NetServer, host = "127.0.0.1"): Promise<number> {
+  server.listen(0, host);
   await once(server, "listening");
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
@@ -69,10 +69,10 @@ export async function clientOf(authority: string, options: Options = {}, ca?: st
 }
 
 /** A registry that answers as `listener` does. */
-export async function serve(listener: RequestListener, options: Options = {}) {
+export async function serve(listener: RequestListener, options: Options = {}, host = "127.0.0.1") {
   const server = createServer(listener);
-  const port = await listen(server);
-  const authority = `127.0.0.1:${port}`;
+  const port = await listen(server, host);
+  const authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
   return { registry: await clientOf(authority, options), authority, server };
 }
 

@@ -1,4 +1,4 @@
-// Faults of servers and networks while a device fetches, each through a real update (F11): what passes is waited for,
+// Faults of servers and networks while a device fetches, each through a real update (F10, F11): what passes is waited for,
 // what does not ends with a named error, and what has come is used by the next update.
 import { rm, truncate, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -22,6 +22,21 @@ beforeAll(async () => {
 afterAll(() => rm(work, { recursive: true, force: true }));
 
 const isLarge = ({ url }: IncomingMessage) => url?.endsWith(large.digest) === true;
+
+test("F10, a registry that has IPv6 only, also for layers, which have connections of their own", async () => {
+  const device = await newDevice(signers);
+  const asked: string[] = [];
+  const watch = ({ headers, url }: IncomingMessage): boolean => {
+    asked.push(`${headers.host} ${url}`);
+    return false;
+  };
+  const authority = await serveLayout(set.directory, watch, "::1");
+  expect(authority).toMatch(/^\[::1\]:[0-9]+$/);
+  expect(await updateTo(device, `${authority}/machine/install:1.0.0`)).toMatchObject({ code: "updated" });
+  await expectWhole(device, set);
+  expect(asked.every((request) => request.startsWith(authority))).toBe(true);
+  expect(asked.some((request) => request.endsWith(large.digest))).toBe(true);
+});
 
 describe("F11, a server with its bad moments:", () => {
   test.each([[500], [429]])("%i twice for each thing is only a delay", async (status) => {

@@ -21,7 +21,11 @@ export async function serveParts(parts: Parts, tamper: Tamper = () => false): Pr
 }
 
 /** A registry that serves a layout under any repository name. Returns its host and port. */
-export async function serveLayout(directory: string, tamper: Tamper = () => false): Promise<string> {
+export async function serveLayout(
+  directory: string,
+  tamper: Tamper = () => false,
+  host?: string,
+): Promise<string> {
   const layout = await Layout.open(directory);
   const answer = async (path: string, range: string | undefined, response: ServerResponse) => {
     const [, kind, name = ""] = /\/(manifests|blobs|referrers)\/([^/?]+)$/.exec(path) ?? [];
@@ -33,10 +37,11 @@ export async function serveLayout(directory: string, tamper: Tamper = () => fals
     if (!isDigest(name)) throw new Error("no such path");
     sendRange(response, await readFile(join(directory, "blobs/sha256", hexOf(name))), range);
   };
-  const { authority } = await serve((request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
     if (tamper(request, response)) return;
     answer(request.url ?? "", request.headers.range, response).catch(() => response.writeHead(404).end());
-  });
+  };
+  const { authority } = await serve(listener, {}, host);
   return authority;
 }
 
