@@ -40,7 +40,13 @@ interface Agent {
 type Handler = (agent: Agent, request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 const readRoutes: Readonly<Record<string, Handler>> = {
-  "GET /v1/status": async ({ context }, _request, response) => sendJson(response, 200, await status(context)),
+  "GET /v1/status": async ({ context, operations }, _request, response) => {
+    const { running: operation } = operations;
+    sendJson(response, 200, {
+      ...(await status(context)),
+      ...(operation === undefined ? {} : { operation }),
+    });
+  },
   "GET /v1/version": async (_agent, _request, response) => sendJson(response, 200, { version: mosVersion() }),
   "GET /v1/operation": async ({ operations }, _request, response) => {
     const { running } = operations;

@@ -1,6 +1,7 @@
 // What `mosctl status` and GET /v1/status answer. Computed each time from what is on disk and what systemd and
 // the kernel report; nothing in it is remembered.
 import type { ErrorDocument } from "../errors/mos-error.ts";
+import type { OperationInfo } from "./running-operation.ts";
 import type { InitrdRecord, ServiceRecord } from "./stage-record.ts";
 
 /** One word for a service, in the order from good to bad. */
@@ -102,6 +103,8 @@ export interface Status {
     readonly bases?: readonly string[];
   };
   readonly boot?: BootStatus;
+  /** What the agent is doing to the device right now. */
+  readonly operation?: OperationInfo;
   /** A generation is on trial, or the device is going back. */
   readonly transaction?: {
     readonly kind: "update" | "rollback";

@@ -153,6 +153,12 @@ describe.skipIf(process.getuid?.() !== 0)("an update that nobody waits for", () 
     expect(errorIn(other).message).toMatch(/update to 127.*\(since 20.*at the step "fetch images"\)/);
     expect(errorIn(await device.mosctl("gc", "--json")).code).toBe("busy");
 
+    const status = await device.mosctl("status");
+    expect(status.stdout).toMatch(/update to 127\S+, for .*, now: fetch images; mosctl cancel ends it/);
+    expect(JSON.parse((await device.mosctl("status", "--json")).stdout).operation).toMatchObject({
+      ...{ step: "fetch images", canCancel: true },
+    });
+
     await until(async () => (await device.partials()).length > 0);
     const cancelled = await device.mosctl("cancel");
     expect(cancelled).toMatchObject({
@@ -160,6 +166,7 @@ describe.skipIf(process.getuid?.() !== 0)("an update that nobody waits for", () 
       stdout: expect.stringContaining('at the step "fetch images"'),
     });
     expect(errorIn(await device.mosctl("cancel", "--json")).code).toBe("nothing-running");
+    expect(JSON.parse((await device.mosctl("status", "--json")).stdout).operation).toBeUndefined();
     expect(await listGenerations(device.context.places)).toEqual([]);
     expect(await device.partials()).toHaveLength(1);
 

@@ -69,9 +69,15 @@ function memoryText({ memory, lowestEpoch, records }: NonNullable<Status["trust"
   return `not below epoch ${lowestEpoch}${changes} (${where})`;
 }
 
-/** What is not about a service: a transaction under way, a manifest that failed, damage. */
-function notesText(stdout: OutputStream, { transaction, failures, damage }: Status): string {
+/** What is not about a service: what is being done, a transaction under way, a manifest that failed, damage. */
+function notesText(stdout: OutputStream, { operation, transaction, failures, damage }: Status): string {
   const lines: string[] = [];
+  if (operation !== undefined) {
+    const { purpose, since, step, canCancel } = operation;
+    const at = step === undefined ? "" : `, now: ${step}`;
+    const end = canCancel ? "; mosctl cancel ends it" : "";
+    lines.push(paint(stdout, "yellow", `${escapeControls(purpose)}, for ${age(since)}${at}${end}`));
+  }
   if (transaction !== undefined) {
     const { kind, from, to, phase, triesLeft } = transaction;
     const before = from === undefined ? "nothing" : `generation ${from}`;
