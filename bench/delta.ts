@@ -7,15 +7,10 @@ import { join } from "node:path";
 import { run } from "../src/system/process.ts";
 import { type Fetched, updateByDelta } from "../test/integration/delta-update.ts";
 import { deltaToolsRoot, updatedRoots } from "../tools/roots.ts";
+import type { Subject } from "./subject.ts";
 
 const MB = 1e6;
 const timeoutMs = 30 * 60_000;
-
-interface Result {
-  readonly title: string;
-  readonly headings: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-}
 
 /** Bytes of all files below a directory, except those that `had` names. */
 async function bytesBelow(directory: string, had: ReadonlySet<string> = new Set()): Promise<number> {
@@ -104,7 +99,7 @@ async function blockIndex(older: string, newer: string): Promise<number> {
 }
 
 /** @param work a directory with room for some gigabytes */
-export async function deltaOfAnUpdate(work: string): Promise<Result> {
+export async function deltaOfAnUpdate(work: string): Promise<Subject> {
   const { before, after, packages } = await updatedRoots();
   const tools = await deltaToolsRoot();
   const directory = join(work, "delta");

@@ -5,17 +5,12 @@ import { join } from "node:path";
 import { buildImage } from "../src/image/build-image.ts";
 import { parseImageDescription } from "../src/image/description.ts";
 import { prepareImage } from "../test/integration/image-fixture.ts";
+import type { Subject } from "./subject.ts";
 
 const MiB = 1024 * 1024;
 
-interface Result {
-  readonly title: string;
-  readonly headings: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-}
-
 /** @param work a directory with room for some gigabytes, below the temporary directory */
-export async function imageBuilds(work: string): Promise<Result> {
+export async function imageBuilds(work: string): Promise<Subject> {
   const directory = join(work, "image");
   await mkdir(directory);
   const path = process.env["PATH"];

@@ -3,17 +3,10 @@ import { randomBytes } from "node:crypto";
 import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { run } from "../src/system/process.ts";
-import { type Figure, peakMemory, type Side, type Timing, timeInTurn } from "./measure.ts";
+import { peakMemory, type Side, type Timing, timeInTurn } from "./measure.ts";
+import { ms, type Subject } from "./subject.ts";
 
 const MiB = 1024 * 1024;
-const ms = ({ median, min, max }: Figure): string =>
-  `${median.toFixed(0)} (${min.toFixed(0)}–${max.toFixed(0)})`;
-
-interface Result {
-  readonly title: string;
-  readonly headings: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-}
 
 /** What openssl and install take for the same: a digest and a signature for each file, or a check and a copy. */
 const signLoop =
@@ -46,7 +39,7 @@ async function makeTree(directory: string, { count, size }: Tree): Promise<void>
 }
 
 /** @param mos the executable @param work an empty directory, on the disk that is measured */
-export async function* signedFiles(mos: string, work: string): AsyncGenerator<Result> {
+export async function* signedFiles(mos: string, work: string): AsyncGenerator<Subject> {
   await mkdir(work, { recursive: true });
   const [secret, publicKey] = [join(work, "secret.pem"), join(work, "public.pem")];
   await run("openssl", ["genpkey", "-algorithm", "ed25519", "-out", secret]);
@@ -63,7 +56,7 @@ async function measured(
   tree: Tree,
   secret: string,
   publicKey: string,
-): Promise<Result> {
+): Promise<Subject> {
   const [files, set] = [join(work, "files"), join(work, "set")];
   await makeTree(files, tree);
   await run("cp", ["-r", files, set]);

@@ -30,15 +30,13 @@ import { attestationKeyTemplate, storageKeyHandle, storageKeyTemplate } from "..
 import { Tpm } from "../src/tpm/tpm.ts";
 import { type Swtpm, startSwtpm } from "../test/integration/swtpm-fixture.ts";
 import { type Figure, figure, timeInTurn } from "./measure.ts";
+import { ms } from "./subject.ts";
 
 const rounds = 15;
 /** Where the attestation key stays: any handle of the owner's (0x81000000 to 0x817fffff) will do. */
 const quotingKeyHandle = 0x81010010;
 const byOwner: NvAccess = { by: "owner", access: { kind: "empty" } };
 const none = new Uint8Array(0);
-
-const ms = ({ median, min, max }: Figure): string =>
-  `${median.toFixed(1)} (${min.toFixed(1)}–${max.toFixed(1)})`;
 
 function ordinary(index: number, size: number, more: Partial<NvPublic> = {}): NvPublic {
   const attributes = attribute.ownerWrite | attribute.ownerRead | attribute.authRead;

@@ -21,10 +21,9 @@ import { addDevice } from "../src/trust/sudi.ts";
 import { startSwtpm } from "../test/integration/swtpm-fixture.ts";
 import { countTpmCommands } from "../test/integration/tpm-counting.ts";
 import { type Figure, figure } from "./measure.ts";
+import { ms, type Subject } from "./subject.ts";
 
 const rounds = 31;
-const ms = ({ median, min, max }: Figure): string =>
-  `${median.toFixed(1)} (${min.toFixed(1)}–${max.toFixed(1)})`;
 
 async function time(work: () => Promise<unknown>, count = rounds): Promise<Figure> {
   const times: number[] = [];
@@ -51,14 +50,8 @@ async function writeEfivars(directory: string, certificates: readonly Uint8Array
   await write(variables.db, encodeSignatureLists(lists));
 }
 
-interface Result {
-  readonly title: string;
-  readonly headings: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-}
-
 /** @param work has a keyset `bench` with a project `zot` in `keys` */
-export async function trustOfABoot(work: string): Promise<Result> {
+export async function trustOfABoot(work: string): Promise<Subject> {
   const root = join(work, "keys");
   const key = (...parts: readonly string[]): string => join(root, "bench", ...parts);
   const read = (...parts: readonly string[]): Promise<string> => readFile(key(...parts), "utf8");

@@ -14,26 +14,11 @@ import { bootDevice } from "../test/machine/harness.ts";
 import { Publisher } from "../test/machine/publisher.ts";
 import { tenServices, updateOneOfTen } from "../test/machine/ten-services.ts";
 import { busyboxRoot } from "../tools/roots.ts";
-import { type Figure, figure } from "./measure.ts";
-
-interface Subject {
-  readonly title: string;
-  readonly headings: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-}
-
-interface Bench {
-  readonly work: string;
-  readonly mos: string;
-  readonly node: string;
-  readonly children: string;
-}
-
-const ms = ({ median, min, max }: Figure): string =>
-  `${median.toFixed(1)} (${min.toFixed(1)}–${max.toFixed(1)})`;
+import { figure } from "./measure.ts";
+import { type Bench, ms, node, type Subject } from "./subject.ts";
 
 /** An update to what runs already. The keyset `bench:zot` is in `work`/keys. */
-async function noUpdate({ work, node, children }: Bench): Promise<string[]> {
+async function noUpdate({ work, children }: Bench): Promise<string[]> {
   const registry = await startRegistry();
   try {
     const root = join(work, "updated");
