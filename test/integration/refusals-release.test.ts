@@ -1,4 +1,4 @@
-// Attacks A02, A04, A05, A07, A14, A15 and A16 on a device: what it refuses changes nothing, and what it accepted it
+// Attacks A02, A03, A04, A05, A07, A14, A15 and A16 on a device: what it refuses changes nothing, and what it accepted it
 // does not forget.
 import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -107,6 +107,21 @@ describe("an older release (A02)", () => {
       error: { code: "release-epoch-low" },
     });
   });
+});
+
+test("a part of an older release is refused, so that no service goes back below what was signed after it (A03)", async () => {
+  const device = await newDevice(signers);
+  const older = await packImage(work, 1, "older part");
+  const part = async (serial: number, of: Image): Promise<string> => {
+    const installJson = installManifest(of, { ...release(serial), update_type: "partial" });
+    return (await published(goodParts(signers, of, installJson))).reference;
+  };
+  await apply(device, await publish(release(1)));
+  const replayed = await part(2, older);
+  await apply(device, replayed);
+  await apply(device, await part(3, image));
+  await expectRefused(device, replayed, "release-older");
+  expect(await runs(device)).toMatchObject({ serial: 3 });
 });
 
 describe("an epoch", () => {
