@@ -1,6 +1,7 @@
 // image.yaml, read and checked.
 import { readFile } from "node:fs/promises";
 import { asMosError, MosError } from "../errors/mos-error.ts";
+import { withSuggestions } from "../manifest/did-you-mean.ts";
 import { problemsOf } from "../manifest/install-json.ts";
 import { parseYaml } from "../manifest/yaml-document.ts";
 import { type ImageDescription, imageDescriptionSchema } from "./description-schema.ts";
@@ -13,7 +14,8 @@ import { type ImageDescription, imageDescriptionSchema } from "./description-sch
 export function parseImageDescription(text: string, file: string): ImageDescription {
   return parseYaml(text, file, "image-description-invalid", (plain) => {
     const result = imageDescriptionSchema.safeParse(plain);
-    return result.success ? { value: result.data } : { problems: problemsOf(result.error) };
+    if (result.success) return { value: result.data };
+    return { problems: withSuggestions(imageDescriptionSchema, problemsOf(result.error)) };
   });
 }
 

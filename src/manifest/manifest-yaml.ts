@@ -1,4 +1,5 @@
 // manifest.yaml: YAML 1.2 text into a checked ImportManifest.
+import { withSuggestions } from "./did-you-mean.ts";
 import { problemsOf } from "./install-json.ts";
 import { checkRules } from "./rules.ts";
 import { type ImportManifest, importManifestSchema } from "./schema.ts";
@@ -26,7 +27,9 @@ export interface LocatedManifest {
 export function locateManifestYaml(text: string, file: string): LocatedManifest {
   const { value, at } = locateYaml(text, file, "manifest-invalid", (plain) => {
     const result = importManifestSchema.safeParse(plain);
-    const problems = result.success ? checkRules(result.data) : problemsOf(result.error);
+    const problems = result.success
+      ? checkRules(result.data)
+      : withSuggestions(importManifestSchema, problemsOf(result.error));
     return result.success && problems.length === 0 ? { value: result.data } : { problems };
   });
   return { manifest: value, at };

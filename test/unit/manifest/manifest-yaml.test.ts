@@ -48,7 +48,7 @@ const refused: readonly (readonly [what: string, from: string | RegExp, to: stri
     "an unknown key",
     "    version: 1.0.0\n    nsgroup",
     "    verison: 1.0.0\n    nsgroup",
-    "targets.0.verison: unknown key",
+    "targets.0.verison: unknown key; did you mean version?",
   ],
   ["a wrong type", "persistent: true", "persistent: perhaps", "storage.0.persistent: "],
   ["another version", "version: 1\n", "version: 2\n", "version: must be 1"],
@@ -166,7 +166,7 @@ describe("a manifest in YAML", () => {
       .replace("product", "produkt");
     expect(problemsOf(bad)).toEqual([
       expect.stringMatching(/^m\.yaml:\d+:\d+: product: /),
-      "m.yaml:2:1: produkt: unknown key",
+      "m.yaml:2:1: produkt: unknown key; did you mean product?",
       expect.stringMatching(/^m\.yaml:7:5: storage\.0\.size: /),
       "m.yaml:27:12: targets.1.network.ports.0.host: must be 1 to 65535",
     ]);

@@ -57,7 +57,12 @@ describe("secrets in a manifest.yaml", () => {
   });
 
   it.each<[string, string, string, string]>([
-    ["an unknown key", "file: tls.key", "fiel: tls.key", "targets.0.secrets.0.fiel: unknown key"],
+    [
+      "an unknown key",
+      "file: tls.key",
+      "fiel: tls.key",
+      "targets.0.secrets.0.fiel: unknown key; did you mean file?",
+    ],
     ["a name twice", "name: token", "name: tls.key", "the name tls.key is already used by secrets.0"],
     [
       "a name that leaves its directory",
