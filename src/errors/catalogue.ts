@@ -405,7 +405,7 @@ export const catalogue = {
   "layer-unsupported": {
     exit: refused,
     means: "A layer is of a kind that cannot be opened under dm-verity.",
-    hint: "Layers are squashfs or EROFS with a verity tree: build with stacker, or publish a rootfs: source.",
+    hint: "Layers are squashfs or EROFS with a verity tree: mosb manifest publish makes them of tar layers and of rootfs: sources.",
   },
   "verity-missing": {
     exit: refused,

@@ -11,6 +11,8 @@ export interface ResolvedImage {
   readonly digest: Digest;
   /** Bytes of the OCI manifest itself. */
   readonly size: number;
+  /** What the source had before its layers were converted, where they were: that is what a manifest pins. */
+  readonly source?: { readonly digest: Digest; readonly size: number };
 }
 
 /**
@@ -33,7 +35,7 @@ export function compileManifest(
       const image = images[i];
       if (image === undefined)
         throw new MosError("internal", `no image was resolved for ${target.service_name}`);
-      checkPins(target, image);
+      checkPins(target, image.source ?? image);
       return {
         service_name: target.service_name,
         version: target.version,
@@ -84,7 +86,7 @@ function compileRelease(
   };
 }
 
-function checkPins(target: ImportTarget, image: ResolvedImage): void {
+function checkPins(target: ImportTarget, image: Pick<ResolvedImage, "digest" | "size">): void {
   if (target.digest !== undefined && target.digest !== image.digest) {
     throw new MosError(
       "digest-mismatch",

@@ -38,6 +38,8 @@ interface RunOptions {
   /** Milliseconds until the program is killed; default 60 000. */
   readonly timeoutMs?: number;
   readonly stdin?: string | Uint8Array;
+  /** A file that the program reads as its input. */
+  readonly stdinFile?: string;
   readonly cwd?: string;
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
@@ -68,7 +70,7 @@ export async function run(
     timeout: options.timeoutMs ?? 60_000,
     killSignal: "SIGKILL",
     stripFinalNewline: false,
-    ...(options.stdin === undefined ? { stdin: "ignore" as const } : { input: options.stdin }),
+    ...inputOf(options),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { LC_ALL: "C.UTF-8", ...options.env },
   });
@@ -88,6 +90,11 @@ export async function run(
     });
   }
   return { exitCode, stdout: `${result.stdout}`, stderr: `${result.stderr}` };
+}
+
+function inputOf({ stdin, stdinFile }: RunOptions) {
+  if (stdinFile !== undefined) return { inputFile: stdinFile };
+  return stdin === undefined ? { stdin: "ignore" as const } : { input: stdin };
 }
 
 /**
