@@ -60,7 +60,7 @@ export function compileManifest(
 function serviceOf(
   target: ImportTarget,
 ): Pick<InstallManifest["targets"][number], (typeof serviceKeys)[number]> {
-  const { image, limits, security, run, files, depends_on } = target;
+  const { image, limits, security, run, files, mounts, depends_on } = target;
   const over = target.source.startsWith("rootfs:") ? undefined : image;
   return {
     ...(over === undefined ? {} : { image: over }),
@@ -68,6 +68,7 @@ function serviceOf(
     ...(security === undefined ? {} : { security }),
     ...(run === undefined ? {} : { run }),
     ...(files === undefined ? {} : { files }),
+    ...(mounts === undefined ? {} : { mounts }),
     ...(depends_on === undefined ? {} : { depends_on }),
   };
 }

@@ -13,6 +13,9 @@ export interface ImageRunConfig {
   readonly user: string;
   readonly working_dir: string;
   readonly stop_signal?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly exposed_ports?: readonly string[];
+  readonly volumes?: readonly string[];
 }
 
 /** A document and the descriptor that names it. */
@@ -41,6 +44,9 @@ export function buildImage(layers: readonly Descriptor[], run: ImageRunConfig): 
       ...(run.cmd.length === 0 ? {} : { Cmd: [...run.cmd] }),
       ...(run.working_dir === "" ? {} : { WorkingDir: run.working_dir }),
       ...(run.stop_signal === undefined ? {} : { StopSignal: run.stop_signal }),
+      ...(run.labels === undefined ? {} : { Labels: sorted(Object.entries(run.labels)) }),
+      ...(run.exposed_ports === undefined ? {} : { ExposedPorts: setOf(run.exposed_ports) }),
+      ...(run.volumes === undefined ? {} : { Volumes: setOf(run.volumes) }),
     },
     rootfs: { type: "layers", diff_ids: layers.map(({ digest }) => digest) },
   });
@@ -72,6 +78,15 @@ function documentsOf(layers: readonly Descriptor[], configuration: Json): BuiltI
     layers: layers.map(descriptorJson),
   });
   return { config, manifest };
+}
+
+/** A set, as Go's encoder writes one. */
+function setOf(names: readonly string[]): Json {
+  return sorted(names.map((name) => [name, {}]));
+}
+
+function sorted(entries: readonly (readonly [string, Json])[]): Json {
+  return Object.fromEntries(entries.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function documentOf(mediaType: string, document: Json): Document {

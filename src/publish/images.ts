@@ -71,8 +71,18 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
     source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
   checkTarget(target, runConfigOf(target), [tree]);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
-  const signal = more.stop_signal === undefined ? {} : { stop_signal: more.stop_signal };
-  const image = buildImage([layer.descriptor], { entrypoint, cmd, env, user, working_dir, ...signal });
+  const { stop_signal, labels, exposed_ports, volumes } = more;
+  const image = buildImage([layer.descriptor], {
+    entrypoint,
+    cmd,
+    env,
+    user,
+    working_dir,
+    ...(stop_signal === undefined ? {} : { stop_signal }),
+    ...(labels === undefined ? {} : { labels }),
+    ...(exposed_ports === undefined ? {} : { exposed_ports }),
+    ...(volumes === undefined ? {} : { volumes }),
+  });
   return builtImage(image, [fileSource(layer)]);
 }
 
