@@ -35,8 +35,8 @@ function padded(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc(padding(bytes.length))]);
 }
 
-/** `LENGTH KEY=VALUE\n`, where the length counts itself. */
-function record(key: string, value: Buffer): Buffer {
+/** A record of an extended header: `LENGTH KEY=VALUE\n`, where the length counts itself. */
+export function paxHeaderRecord(key: string, value: Buffer): Buffer {
   const rest = Buffer.concat([Buffer.from(` ${key}=`), value, Buffer.from("\n")]);
   let length = rest.length + 1;
   while (`${length}`.length + rest.length !== length) length = `${length}`.length + rest.length;
@@ -49,14 +49,14 @@ export function tarMember(one: LayerMember): Buffer {
   const target = Buffer.from(one.target);
   const size = one.type === "file" ? one.size : 0;
   const records = [
-    ...(path.length > 100 ? [record("path", path)] : []),
-    ...(target.length > 100 ? [record("linkpath", target)] : []),
-    ...(one.uid > maxId ? [record("uid", Buffer.from(`${one.uid}`))] : []),
-    ...(one.gid > maxId ? [record("gid", Buffer.from(`${one.gid}`))] : []),
-    ...(size > maxSize ? [record("size", Buffer.from(`${size}`))] : []),
+    ...(path.length > 100 ? [paxHeaderRecord("path", path)] : []),
+    ...(target.length > 100 ? [paxHeaderRecord("linkpath", target)] : []),
+    ...(one.uid > maxId ? [paxHeaderRecord("uid", Buffer.from(`${one.uid}`))] : []),
+    ...(one.gid > maxId ? [paxHeaderRecord("gid", Buffer.from(`${one.gid}`))] : []),
+    ...(size > maxSize ? [paxHeaderRecord("size", Buffer.from(`${size}`))] : []),
     ...[...one.xattrs]
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, value]) => record(`SCHILY.xattr.${key}`, value)),
+      .map(([key, value]) => paxHeaderRecord(`SCHILY.xattr.${key}`, value)),
   ];
   const own = header(typeFlags[one.type], path, target, one, size);
   if (records.length === 0) return own;

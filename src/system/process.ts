@@ -119,3 +119,47 @@ export async function runAttached(program: string, args: readonly string[]): Pro
     process.off("SIGINT", ignore);
   }
 }
+
+/** A program whose input and output are ours. */
+interface Piped {
+  readonly stdin: NodeJS.WritableStream;
+  readonly stdout: AsyncIterable<Uint8Array>;
+  /** @throws MosError `program-missing`, `program-failed` with the end of what it said */
+  readonly ended: Promise<void>;
+  readonly kill: () => void;
+}
+
+/** Starts a program, to be written to and read from while it runs. It has to be waited for. */
+export async function runPiped(program: string, args: readonly string[]): Promise<Piped> {
+  const { spawn } = await import("node:child_process");
+  const child = spawn(program, args, {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, LC_ALL: "C.UTF-8" },
+  });
+  let said = "";
+  child.stderr.on("data", (piece: Buffer) => {
+    said = `${said}${piece.toString("utf8")}`.slice(-4096);
+  });
+  // It may end before it has read everything; what it says then is what counts.
+  child.stdin.on("error", () => undefined);
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once("error", () => reject(missing(program)));
+    child.once("close", (code) => {
+      if (code === 0) return resolve();
+      const end = said.trim().split("\n").slice(-5).join("\n");
+      const command = [program, ...args].join(" ");
+      reject(
+        new MosError(
+          "program-failed",
+          `${program} exited with ${code ?? "a signal"}${end === "" ? "" : `: ${end}`}`,
+          {
+            about: command,
+          },
+        ),
+      );
+    });
+  });
+  // Whoever waits for it gets the error; until then it is nobody's.
+  ended.catch(() => undefined);
+  return { stdin: child.stdin, stdout: child.stdout, ended, kill: () => void child.kill("SIGKILL") };
+}
