@@ -28,6 +28,7 @@ import { bootOfAMachine } from "./boot.ts";
 import { deltaOfAnUpdate } from "./delta.ts";
 import { imageBuilds } from "./image.ts";
 import { type Figure, figure, peakMemory, type Timing, timeInTurn } from "./measure.ts";
+import { services } from "./services.ts";
 import { signedFiles } from "./signed.ts";
 import { tpmOperations } from "./tpm.ts";
 import { trustOfABoot } from "./trust.ts";
@@ -501,6 +502,7 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
       ["fetching", fetching],
       ["tree", readableTree],
       ["updates", async (of: Bench) => await updates({ ...of, node })],
+      ["services", services],
       ["image", async ({ work: directory }: Bench) => await imageBuilds(directory)],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
       [
