@@ -15,6 +15,7 @@ import { deltaOfAnUpdate } from "./delta.ts";
 import { fetching } from "./fetching.ts";
 import { imageBuilds } from "./image.ts";
 import { readableTree } from "./readable-tree.ts";
+import { services } from "./services.ts";
 import { signedFiles } from "./signed.ts";
 import { startUp } from "./start.ts";
 import type { Bench, Subject } from "./subject.ts";
@@ -70,6 +71,7 @@ export async function bench({ json, only }: { readonly json: boolean; readonly o
       ["fetching", fetching],
       ["tree", readableTree],
       ["updates", updates],
+      ["services", services],
       ["image", async ({ work: directory }: Bench) => await imageBuilds(directory)],
       ["delta", async ({ work: directory }: Bench) => await deltaOfAnUpdate(directory)],
       [

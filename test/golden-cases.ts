@@ -116,10 +116,67 @@ export const goldenCases = {
             User: "www-data:33",
             WorkingDir: "/srv/100% $x",
             StopSignal: "SIGINT",
+            Labels: { "a b%h": "x\n[Service]\nExecStartPre=/bin/evil $HOME", "": "no name", "=": "no name" },
+            Healthcheck: { Test: ["CMD-SHELL", "test $A = '%h'\nExecStart=/bin/evil"], Interval: 5e9 },
           },
         },
       },
     ]);
+  },
+
+  "image-says-more": () => {
+    const config = {
+      config: {
+        Entrypoint: ["/bin/db"],
+        Labels: { "org.opencontainers.image.title": "db", tier: "image" },
+        ExposedPorts: { "5432/tcp": {}, "53/udp": {} },
+        Volumes: { "/data/": {}, "/var/lib/db": {}, "/etc/db.conf": {} },
+        Healthcheck: {
+          Test: ["CMD", "db-ready", "-q"],
+          Interval: 5e9,
+          Timeout: 2_600_000_000,
+          Retries: 5,
+          StartPeriod: 0,
+        },
+      },
+    };
+    const more = {
+      storage: [{ dest: "/var/lib/db", label: "db" }],
+      files: [{ dest: "/etc/db.conf", content: "" }],
+      security: { read_only: true },
+      limits: { scratch: 16 },
+    };
+    const own = sampleTarget({
+      service_name: "own",
+      nsgroup: "db",
+      image: { labels: { tier: "manifest" } },
+      ...more,
+    });
+    const asked = { interval: 9, timeout: 3, retries: 2, start_period: 4, required: true };
+    const other = sampleTarget({
+      service_name: "other",
+      nsgroup: "db",
+      health: { exec: ["/bin/ready"], ...asked },
+      image: { exposed_ports: ["80/tcp"], volumes: [], labels: {} },
+      ...more,
+    });
+    const silent = sampleTarget({ service_name: "silent", nsgroup: "db", image: { healthcheck: "none" } });
+    const once = sampleTarget({ service_name: "once", nsgroup: "db", run: { mode: "once" } });
+    const manifest = sampleManifest({
+      targets: [own, other, silent, once],
+      storage: [{ label: "db", persistent: false, nsgroup: "db", size: 64 }],
+    });
+    return sampleInput(
+      manifest,
+      manifest.targets.map((target) => ({ ...sampleImage(target), config })),
+    );
+  },
+
+  "files-of-another": () => {
+    const model = sampleTarget({ service_name: "model", service_type: "fs-only", nsgroup: "web" });
+    const user = sampleTarget({ service_name: "user", mounts: [{ service: "model", dest: "/opt/model" }] });
+    const other = sampleTarget({ service_name: "other" });
+    return sampleInput(sampleManifest({ targets: [user, other, model] }));
   },
 
   "limits-and-hardening": () => {

@@ -184,6 +184,24 @@ export function registryRoot(): Promise<string> {
   );
 }
 
+/** sshd of another distribution than the guest's: Debian bookworm's package and what it needs, without a package manager. */
+export function sshdRoot(): Promise<string> {
+  return cached("sshd", [recipe, "bookworm", monthStamp()], (path) =>
+    step("packing sshd of Debian bookworm into a root file system", async () => {
+      const source = `deb ${await mirror()} bookworm main`;
+      await logged("mmdebstrap", ["--variant=extract", "--include=openssh-server", "bookworm", path, source]);
+      await rm(join(path, "usr/share"), { recursive: true });
+      for (const name of ["dev", "proc", "sys", "run/sshd", "tmp", "var/tmp", "root"])
+        await mkdir(join(path, name), { recursive: true });
+      for (const name of ["lib", "lib64", "bin", "sbin"])
+        await symlink(`usr/${name}`, join(path, name)).catch(() => undefined);
+      const users = ["root:x:0:0:root:/root:/bin/sh", "sshd:x:106:65534::/run/sshd:/usr/sbin/nologin"];
+      await writeFile(join(path, "etc/passwd"), `${users.join("\n")}\n`);
+      await writeFile(join(path, "etc/group"), "root:x:0:\nnogroup:x:65534:\n");
+    }),
+  );
+}
+
 /** A first process has to say itself that it ends on SIGTERM; one that does not costs each stop podman's ten seconds. */
 const endsWhenTold = (command: string) => `#!/bin/sh
 trap 'kill $!; exit 0' TERM

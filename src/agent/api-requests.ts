@@ -1,5 +1,6 @@
 // The bodies of requests, checked at the door. Apart from api.ts, because a client needs none of it at its start.
 import * as z from "zod";
+import { nameSchema } from "../manifest/names.ts";
 
 const referenceSchema = z.string().min(1).max(4096);
 
@@ -16,6 +17,13 @@ export const updateRequestSchema = z.strictObject({
 });
 
 export const gcRequestSchema = z.strictObject({ dryRun: z.boolean().default(false) });
+
+export const activateRequestSchema = z.strictObject({ service: nameSchema.optional() });
+
+export const serviceRequestSchema = z.strictObject({
+  service: nameSchema,
+  action: z.enum(["start", "stop", "restart"]),
+});
 
 /** In a query everything is text. */
 const numberText = z

@@ -8,10 +8,9 @@ import { dirname, join } from "node:path";
 import { systemCode } from "../errors/mos-error.ts";
 import { type ActivationPlan, isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.ts";
 import type { RenderedUnit } from "../services/model.ts";
-import { type Places, targetUnit, transitionUnit } from "../services/unit-names.ts";
+import { isOwnFile, type Places, targetUnit, transitionUnit } from "../services/unit-names.ts";
 import { fault } from "../system/fault.ts";
 import { bootLink } from "../systemd/boot-transaction.ts";
-import { escapePath } from "../systemd/escape.ts";
 import { formatUnit, raw, unitNames } from "../systemd/unit-file.ts";
 import type { AgentContext } from "./context.ts";
 
@@ -22,16 +21,6 @@ export interface Applied {
   /** Unit files written and removed. */
   readonly written: number;
   readonly removed: number;
-}
-
-/** Whether a file name in systemd's or quadlet's directory is one that mos rendered. */
-function isOurs(kind: RenderedUnit["kind"], name: string, places: Places): boolean {
-  if (kind === "quadlet") return /^mos-.+\.(container|network)$/.test(name);
-  if (name.startsWith(`${escapePath(places.run)}-`)) return name.endsWith(".mount");
-  return (
-    /^mos-(layer|svc|scratch|volume)-.+\.service$/.test(name) ||
-    [targetUnit, transitionUnit, "mos.slice"].includes(name)
-  );
 }
 
 function directoryOf(context: AgentContext, kind: RenderedUnit["kind"]): string {
@@ -49,7 +38,7 @@ function readLive(context: AgentContext): LiveUnit[] {
       throw error;
     }
     return names
-      .filter((name) => isOurs(kind, name, context.places))
+      .filter((name) => isOwnFile(kind, name, context.places))
       .map((name) => ({ kind, name, content: readFileSync(join(directory, name), "utf8") }));
   });
 }

@@ -2,6 +2,7 @@
 import { type IncomingMessage, request } from "node:http";
 import type { AttestationDocument } from "../attest/document.ts";
 import { MosError, systemCode } from "../errors/mos-error.ts";
+import type { ActivateResult } from "./activate.ts";
 import { readErrorDocument, type SocketName, socketPaths } from "./api.ts";
 import type { GenerationDiff } from "./diff.ts";
 import type { UpdatePlan } from "./dry-run.ts";
@@ -11,6 +12,7 @@ import type { Progress, ProgressEvent } from "./progress.ts";
 import type { RequestedUpdate } from "./requested-update.ts";
 import type { RollbackResult } from "./rollback.ts";
 import type { OperationInfo } from "./running-operation.ts";
+import type { ActionResult, ServiceAction } from "./service-action.ts";
 import type { Status } from "./status-model.ts";
 import type { UnattendedResult } from "./unattended.ts";
 import type { UpdateOptions, UpdateResult } from "./update.ts";
@@ -161,6 +163,21 @@ export async function requestCancel(): Promise<{ readonly cancelled: OperationIn
 export async function requestGc(dryRun: boolean): Promise<GcResult | undefined> {
   const response = await call("control", "POST", "/v1/gc", { dryRun });
   return response === undefined ? undefined : ((await readJson(response)) as GcResult);
+}
+
+/** POST /v1/service; undefined when no agent listens. */
+export async function requestServiceAction(
+  service: string,
+  action: ServiceAction,
+): Promise<ActionResult | undefined> {
+  const response = await call("control", "POST", "/v1/service", { service, action });
+  return response === undefined ? undefined : ((await readJson(response)) as ActionResult);
+}
+
+/** POST /v1/activate; undefined when no agent listens. */
+export async function requestActivate(service: string | undefined): Promise<ActivateResult | undefined> {
+  const response = await call("control", "POST", "/v1/activate", service === undefined ? {} : { service });
+  return response === undefined ? undefined : ((await readJson(response)) as ActivateResult);
 }
 
 /** GET /v1/diff; undefined when no agent listens. */

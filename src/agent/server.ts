@@ -13,10 +13,12 @@ import {
   type TransactionEvent,
 } from "./api.ts";
 import {
+  activateRequestSchema,
   attestRequestSchema,
   diffRequestSchema,
   gcRequestSchema,
   rollbackRequestSchema,
+  serviceRequestSchema,
   updateRequestSchema,
   verifyRequestSchema,
 } from "./api-requests.ts";
@@ -98,6 +100,17 @@ const controlRoutes: Readonly<Record<string, Handler>> = {
     const { gc } = await import("./gc.ts");
     const work = () => gc(context, options);
     sendJson(response, 200, await operations.run({ purpose: "gc", waitMs: 0 }, work, () => undefined));
+  },
+  "POST /v1/activate": async ({ context, operations }, request, response) => {
+    const { service } = parseBody(activateRequestSchema, await readBody(request));
+    const { activate } = await import("./activate.ts");
+    const work = () => activate(context, service);
+    sendJson(response, 200, await operations.run({ purpose: "activate", waitMs: 0 }, work, () => undefined));
+  },
+  "POST /v1/service": async ({ context }, request, response) => {
+    const { service, action } = parseBody(serviceRequestSchema, await readBody(request));
+    const { actOnService } = await import("./service-action.ts");
+    sendJson(response, 200, await actOnService(context.systemd, service, action));
   },
   "POST /v1/cancel": async ({ operations }, _request, response) =>
     sendJson(response, 200, { cancelled: await operations.cancel() }),

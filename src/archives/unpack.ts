@@ -5,7 +5,8 @@ import { createGunzip, createZstdDecompress } from "node:zlib";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { createDirectory, createSymlink, openFile } from "../system/durable.ts";
 import { linkLeadsInside } from "./links.ts";
-import { readTar, refuseArchive, type TarMember } from "./tar-stream.ts";
+import { refuseArchive } from "./tar-format.ts";
+import { readTar, type TarMember } from "./tar-stream.ts";
 
 /** How much an archive may be. */
 export interface UnpackLimits {

@@ -35,6 +35,16 @@ export const catalogue = {
     means: "No service of that name runs or could run on this device.",
     hint: "mosctl services lists them.",
   },
+  "volume-unknown": {
+    exit: usage,
+    means: "No volume of that label is on this device.",
+    hint: "mosctl volume list lists them.",
+  },
+  "volume-in-use": {
+    exit: busy,
+    means: "A service that runs uses the volume, or somebody exports or imports it.",
+    hint: "--stop stops the services meanwhile and starts them again.",
+  },
   usage: { exit: usage, means: "The command line is wrong.", hint: "Run the command with --help." },
 
   // Input that a person wrote.
@@ -405,7 +415,7 @@ export const catalogue = {
   "layer-unsupported": {
     exit: refused,
     means: "A layer is of a kind that cannot be opened under dm-verity.",
-    hint: "Layers are squashfs or EROFS with a verity tree: build with stacker, or publish a rootfs: source.",
+    hint: "Layers are squashfs or EROFS with a verity tree: mosb manifest publish makes them of tar layers and of rootfs: sources.",
   },
   "verity-missing": {
     exit: refused,

@@ -43,7 +43,7 @@ export function checkLayerKind({ mediaType, digest }: Descriptor): FilesystemKin
     about: digest,
     ...(isTar
       ? {
-          hint: "A tar layer cannot be verified block by block: build the image with stacker's squashfs or EROFS layers, or unpack it and publish it as a rootfs: source.",
+          hint: "A tar layer cannot be verified block by block: publish the image with mosb manifest publish, which converts it.",
         }
       : {}),
   });

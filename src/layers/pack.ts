@@ -3,7 +3,7 @@
 // from the content. (Two things the tools decide: extended attributes keep the order in which the source's
 // filesystem lists them, and squashfs from a directory stores hard links as files of their own.)
 import { createHash } from "node:crypto";
-import { chmod, mkdir, mkdtemp, open, readFile, rm, stat, truncate } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, open, rm, stat, truncate } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { asMosError, MosError } from "../errors/mos-error.ts";
@@ -41,15 +41,12 @@ export interface PackedLayer {
 /** Compressing some gigabytes on a slow machine. */
 const packTimeoutMs = 60 * 60_000;
 
-/** tar2sqfs reads its archive from stdin, so it has to pass through memory. */
-const maxTarBytes = 1024 * 1024 * 1024;
-
 /** The nil UUID: blkid takes it for none, so that layers do not compete for a name under /dev/disk. */
 const filesystemUuid = "00000000-0000-0000-0000-000000000000";
 
 /**
  * Packs a layer.
- * @throws MosError `source-invalid`, `too-large`, `permission-denied`, `no-space`, `program-missing`, `program-failed`
+ * @throws MosError `source-invalid`, `permission-denied`, `no-space`, `program-missing`, `program-failed`
  */
 export async function packLayer({ source, format, workDirectory }: PackOptions): Promise<PackedLayer> {
   const directory = await mkdtemp(join(resolve(workDirectory), "layer-"));
@@ -73,11 +70,11 @@ export async function packLayer({ source, format, workDirectory }: PackOptions):
 }
 
 /** Runs one of the packing programs, which administrators' directories may have, without a time of its own. */
-async function runTool(program: string, args: readonly string[], stdin?: Uint8Array): Promise<RunResult> {
+async function runTool(program: string, args: readonly string[], stdinFile?: string): Promise<RunResult> {
   return await run(program, args, {
     timeoutMs: packTimeoutMs,
     env: { SOURCE_DATE_EPOCH: "0", PATH: `${process.env["PATH"] ?? "/usr/bin:/bin"}:/usr/sbin:/sbin` },
-    ...(stdin === undefined ? {} : { stdin }),
+    ...(stdinFile === undefined ? {} : { stdinFile }),
   });
 }
 
@@ -117,16 +114,9 @@ async function squashfsFromDirectory(path: string, to: string): Promise<void> {
 }
 
 async function squashfsFromTar(path: string, to: string): Promise<void> {
-  const { size } = await stat(path);
-  if (size > maxTarBytes) {
-    throw new MosError("too-large", `cannot pack ${path}: it has more than ${maxTarBytes} bytes`, {
-      about: path,
-      hint: "Compress the archive (gzip, xz or zstd), or unpack it and give the directory.",
-    });
-  }
   const defaults = "uid=0,gid=0,mode=0755,mtime=0";
   const args = [...squashfsArguments(defaults), "--no-skip", "--no-keep-time", to];
-  await runTool("tar2sqfs", args, await readFile(path));
+  await runTool("tar2sqfs", args, path);
 }
 
 async function erofsFromDirectory(path: string, to: string): Promise<void> {

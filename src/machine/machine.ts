@@ -133,6 +133,12 @@ export class Machine implements AsyncDisposable {
     this.running = undefined;
   }
 
+  /** Waits until the guest has powered itself off, which something in it decided; {@link start} starts it again. */
+  async poweredOff(timeoutMs: number): Promise<void> {
+    await this.within(this.alive().ended, timeoutMs, "the guest did not power itself off");
+    this.running = undefined;
+  }
+
   /** Cuts the power: nothing the guest has not written to its disk survives. {@link start} starts it again. */
   async powerCut(): Promise<void> {
     const { process, ended } = this.alive();

@@ -11,6 +11,8 @@ export interface ResolvedImage {
   readonly digest: Digest;
   /** Bytes of the OCI manifest itself. */
   readonly size: number;
+  /** What the source had before its layers were converted, where they were: that is what a manifest pins. */
+  readonly source?: { readonly digest: Digest; readonly size: number };
 }
 
 /**
@@ -33,7 +35,7 @@ export function compileManifest(
       const image = images[i];
       if (image === undefined)
         throw new MosError("internal", `no image was resolved for ${target.service_name}`);
-      checkPins(target, image);
+      checkPins(target, image.source ?? image);
       return {
         service_name: target.service_name,
         version: target.version,
@@ -58,7 +60,7 @@ export function compileManifest(
 function serviceOf(
   target: ImportTarget,
 ): Pick<InstallManifest["targets"][number], (typeof serviceKeys)[number]> {
-  const { image, limits, security, run, files, depends_on } = target;
+  const { image, limits, security, run, files, mounts, depends_on } = target;
   const over = target.source.startsWith("rootfs:") ? undefined : image;
   return {
     ...(over === undefined ? {} : { image: over }),
@@ -66,6 +68,7 @@ function serviceOf(
     ...(security === undefined ? {} : { security }),
     ...(run === undefined ? {} : { run }),
     ...(files === undefined ? {} : { files }),
+    ...(mounts === undefined ? {} : { mounts }),
     ...(depends_on === undefined ? {} : { depends_on }),
   };
 }
@@ -84,7 +87,7 @@ function compileRelease(
   };
 }
 
-function checkPins(target: ImportTarget, image: ResolvedImage): void {
+function checkPins(target: ImportTarget, image: Pick<ResolvedImage, "digest" | "size">): void {
   if (target.digest !== undefined && target.digest !== image.digest) {
     throw new MosError(
       "digest-mismatch",

@@ -1,5 +1,6 @@
 // Rules about how services run that concern several fields at once: order, files, published ports, names, the one job.
 import { overlap, parseCidr } from "./address.ts";
+import { isHostGroup } from "./names.ts";
 import { duplicates, type Problem } from "./problem.ts";
 import type { ImportManifest, InstallManifest, Port } from "./schema.ts";
 import { credentialsPath } from "./secret-rules.ts";
@@ -15,6 +16,7 @@ export function serviceProblems(manifest: AnyManifest): Problem[] {
     ...manifest.targets.flatMap((target, i) => [
       ...dependencies(target, i, manifest),
       ...files(target, i),
+      ...mounts(target, i, manifest),
       ...life(target, i),
       ...portRanges(target, i),
       ...names(target, i, manifest),
@@ -85,6 +87,7 @@ function files(target: AnyTarget, i: number): Problem[] {
   const taken = [
     ...target.storage.map(({ dest, label }) => ({ dest, what: `the volume ${label}` })),
     ...(target.secrets.length === 0 ? [] : [{ dest: credentialsPath, what: "the secrets" }]),
+    ...(target.mounts ?? []).map(({ dest, service }) => ({ dest, what: `the root of ${service}` })),
   ];
   const keys = all.map(({ dest }, j) => ({
     ...{ key: dest, path: ["targets", i, "files", j, "dest"], owner: `files.${j}` },
@@ -96,6 +99,46 @@ function files(target: AnyTarget, i: number): Problem[] {
         ({ dest }) => dest === key || (dest === credentialsPath && key.startsWith(`${dest}/`)),
       );
       return other === undefined ? [] : [{ path, message: `${key} is where ${other.what} is mounted` }];
+    }),
+  ];
+}
+
+/** Roots of others: of targets that do nothing but be files, and whose owners mean the same. */
+function mounts(target: AnyTarget, i: number, { targets, update_type }: AnyManifest): Problem[] {
+  const all = target.mounts ?? [];
+  const at = (j: number, key: string) => ["targets", i, "mounts", j, key];
+  const group = (name: string) => (isHostGroup(name) ? "" : name);
+  const keys = [
+    ...target.storage.map(({ dest, label }, j) => ({
+      ...{ key: dest, path: ["targets", i, "storage", j, "dest"], owner: `the volume ${label}` },
+    })),
+    ...all.map(({ dest, service }, j) => ({
+      key: dest,
+      path: at(j, "dest"),
+      owner: `the root of ${service}`,
+    })),
+  ];
+  const taken =
+    all.length === 0 ? [] : duplicates(keys, (dest, first) => `${dest} is where ${first} is mounted`);
+  return [
+    ...taken,
+    ...all.flatMap(({ service }, j): Problem[] => {
+      const path = at(j, "service");
+      const other = targets.find(({ service_name }) => service_name === service);
+      if (other === undefined)
+        return update_type === "partial" ? [] : [{ path, message: `there is no target ${service}` }];
+      if (other.service_type !== "fs-only")
+        return [
+          { path, message: `${service} is of type ${other.service_type}; only fs-only ones can be mounted` },
+        ];
+      return group(other.nsgroup) === group(target.nsgroup)
+        ? []
+        : [
+            {
+              path,
+              message: `${service} belongs to the nsgroup ${other.nsgroup || "none"}, the service to ${target.nsgroup || "none"}`,
+            },
+          ];
     }),
   ];
 }

@@ -60,6 +60,34 @@ const imageSchema = z.strictObject({
     .regex(/^(SIG[A-Z]{2,6}[0-9]?|[1-9][0-9]?)$/, "must be a signal, such as SIGINT or 2")
     .optional()
     .describe("What asks the service to end; SIGTERM when neither the image nor this says."),
+  labels: z
+    .record(
+      z
+        .string()
+        .regex(/^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}$/, "must be letters, digits, '_', '.', '/' and '-'"),
+      textSchema,
+    )
+    .refine((labels) => Object.keys(labels).length <= 128, "must not be more than 128")
+    .optional()
+    .describe("Labels of the container, for podman's own commands. Over an image: added to its own."),
+  exposed_ports: z
+    .array(z.string().regex(/^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?\/(tcp|udp)$/, "must be such as 8080/tcp"))
+    .max(256)
+    .optional()
+    .describe(
+      "Ports that the service listens on, as `8080/tcp`: a note, `network.ports` publishes. Over an image: instead of its own.",
+    ),
+  volumes: z
+    .array(containerPathSchema)
+    .max(64)
+    .optional()
+    .describe(
+      "Directories that the image writes to. On a read-only root each that is not in `storage` is memory, as large as `limits.scratch`, and begins with what the image has there; elsewhere scratch holds them. Over an image: instead of its own.",
+    ),
+  healthcheck: z
+    .literal("none")
+    .optional()
+    .describe("`none`: the image's own health check is not asked. It is when the manifest has no `health`."),
 });
 export type ImageOverrides = z.output<typeof imageSchema>;
 
@@ -218,6 +246,19 @@ const dependencySchema = z.strictObject({
 export type Dependency = z.output<typeof dependencySchema>;
 const maxDependencies = 64;
 
+/** Files of others, read-only. */
+const mountsSchema = z
+  .array(
+    z.strictObject({
+      service: nameSchema.describe("A target of type `fs-only`, in the same nsgroup."),
+      dest: containerPathSchema.describe("Absolute path in the container."),
+    }),
+  )
+  .min(1)
+  .max(64)
+  .optional()
+  .describe("Roots of `fs-only` targets that the service sees, read-only; it is restarted when one changes.");
+
 function serviceFields(quantities: Quantities) {
   return {
     image: imageSchema
@@ -229,6 +270,7 @@ function serviceFields(quantities: Quantities) {
       .describe("What the service may do; strict when left out. `container` only."),
     run: runSchema(quantities).optional().describe("How it begins, ends and begins again; `container` only."),
     files: filesSchema,
+    mounts: mountsSchema,
   };
 }
 
@@ -291,4 +333,4 @@ export const portFields = {
 };
 
 /** The optional fields of a target that {@link installServiceFields} has, in the order in which they are encoded. */
-export const serviceKeys = ["image", "limits", "security", "run", "files", "depends_on"] as const;
+export const serviceKeys = ["image", "limits", "security", "run", "files", "mounts", "depends_on"] as const;

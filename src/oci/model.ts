@@ -56,6 +56,10 @@ const indexSchema = z.object({
 });
 
 const texts = z.array(z.string()).nullish();
+/** A set, as Go's encoder writes one: `{"80/tcp": {}}`. */
+const set = z.record(z.string(), z.unknown()).nullish();
+/** Nanoseconds. */
+const duration = z.number().nullish();
 
 const configSchema = z.object({
   architecture: z.string().optional(),
@@ -68,8 +72,22 @@ const configSchema = z.object({
       Cmd: texts,
       WorkingDir: z.string().nullish(),
       StopSignal: z.string().nullish(),
+      Labels: z.record(z.string(), z.string()).nullish(),
+      Volumes: set,
+      ExposedPorts: set,
+      // Docker's, which the specification reserves ("Conventions", "Properties"): what builders write all the same.
+      Healthcheck: z
+        .object({
+          Test: texts,
+          Interval: duration,
+          Timeout: duration,
+          StartPeriod: duration,
+          Retries: z.number().nullish(),
+        })
+        .nullish(),
     })
     .nullish(),
+  rootfs: z.object({ diff_ids: texts }).nullish(),
 });
 
 export type Descriptor = z.infer<typeof descriptorSchema>;

@@ -5,15 +5,16 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { checkLayerKind, rootHashOf } from "../layers/media-type.ts";
-import { type LayerFormat, packLayer } from "../layers/pack.ts";
+import { type LayerFormat, type PackedLayer, packLayer } from "../layers/pack.ts";
 import type { ImportTarget } from "../manifest/schema.ts";
 import type { Digest } from "../oci/digest.ts";
-import { buildImage } from "../oci/image.ts";
+import { type BuiltImage, buildImage, rebuildImage } from "../oci/image.ts";
 import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
 import { openImage } from "../oci/open.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 import type { WritableRepository } from "../oci/source.ts";
 import { argvOf } from "../services/process.ts";
+import { convertLayers, isTarLayer } from "./convert.ts";
 import { checkTarget, runConfigOf, unpackForLook } from "./programs.ts";
 
 /** A blob and where its bytes are. */
@@ -29,6 +30,8 @@ export interface PreparedImage {
   readonly size: number;
   readonly manifest: Uint8Array;
   readonly blobs: readonly BlobSource[];
+  /** The image that this was converted from, where it was. */
+  readonly source?: { readonly digest: Digest; readonly size: number };
 }
 
 interface PrepareOptions {
@@ -37,9 +40,14 @@ interface PrepareOptions {
   readonly workDirectory: string;
   /** What relative paths in the manifest are relative to. */
   readonly baseDirectory: string;
+  /** Layers that were converted already, for the other images of the manifest. */
+  readonly converted: Map<string, PackedLayer | undefined>;
 }
 
-/** @throws MosError `source-invalid`, `layer-unsupported`, `verity-missing`, and what fetching and packing throw */
+/**
+ * Packs, converts or looks at the image of one target.
+ * @throws MosError `source-invalid`, `layer-unsupported`, `verity-missing`, `archive-refused`, and what fetching and packing throw
+ */
 export async function prepareImage(target: ImportTarget, options: PrepareOptions): Promise<PreparedImage> {
   return target.source.startsWith("rootfs:")
     ? await packRoot(target, target.source.slice("rootfs:".length), options)
@@ -63,20 +71,39 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
     source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
   checkTarget(target, runConfigOf(target), [tree]);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
-  const signal = more.stop_signal === undefined ? {} : { stop_signal: more.stop_signal };
-  const image = buildImage([layer.descriptor], { entrypoint, cmd, env, user, working_dir, ...signal });
+  const { stop_signal, labels, exposed_ports, volumes } = more;
+  const image = buildImage([layer.descriptor], {
+    entrypoint,
+    cmd,
+    env,
+    user,
+    working_dir,
+    ...(stop_signal === undefined ? {} : { stop_signal }),
+    ...(labels === undefined ? {} : { labels }),
+    ...(exposed_ports === undefined ? {} : { exposed_ports }),
+    ...(volumes === undefined ? {} : { volumes }),
+  });
+  return builtImage(image, [fileSource(layer)]);
+}
+
+function fileSource({ descriptor, path }: PackedLayer): BlobSource {
+  return { descriptor, open: () => createReadStream(path, { highWaterMark: 1024 * 1024 }) };
+}
+
+/** An image whose documents were made here. */
+function builtImage({ manifest, config }: BuiltImage, layers: readonly BlobSource[]): PreparedImage {
   return {
-    digest: image.manifest.descriptor.digest,
-    size: image.manifest.bytes.length,
-    manifest: image.manifest.bytes,
-    blobs: [
-      { descriptor: image.config.descriptor, open: () => inMemory(image.config.bytes) },
-      {
-        descriptor: layer.descriptor,
-        open: () => createReadStream(layer.path, { highWaterMark: 1024 * 1024 }),
-      },
-    ],
+    digest: manifest.descriptor.digest,
+    size: manifest.bytes.length,
+    manifest: manifest.bytes,
+    blobs: [{ descriptor: config.descriptor, open: () => inMemory(config.bytes) }, ...layers],
   };
+}
+
+function noLayers(target: ImportTarget): MosError {
+  return new MosError("layer-unsupported", `the image of ${target.service_name} has no layers`, {
+    about: target.source,
+  });
 }
 
 function nothingToRun(target: ImportTarget, hint: string): MosError {
@@ -130,31 +157,36 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
   const repository = openImage(relativeTo(options.baseDirectory, reference));
   const fetched = await repository.manifest(reference.reference);
   const image = parseManifest(fetched.bytes, target.source);
-  const { config } = parseConfig(
-    await repository.smallBlob(image.config, limits.config),
-    `configuration of ${target.source}`,
-  );
+  const configBytes = await repository.smallBlob(image.config, limits.config);
+  const config = parseConfig(configBytes, `configuration of ${target.source}`);
   if (image.layers.length === 0) {
-    throw new MosError("layer-unsupported", `the image of ${target.service_name} has no layers`, {
-      about: target.source,
-    });
+    throw noLayers(target);
   }
   for (const layer of image.layers) {
+    if (isTarLayer(layer)) continue;
     checkLayerKind(layer);
     rootHashOf(layer);
   }
-  if (target.service_type === "container" && argvOf(target.image, config).length === 0) {
+  if (target.service_type === "container" && argvOf(target.image, config.config).length === 0) {
     throw nothingToRun(target, "Build the image with an entrypoint, or make the target fs-only.");
   }
-  return {
-    digest: fetched.digest,
-    size: fetched.size,
-    manifest: fetched.bytes,
-    blobs: [image.config, ...image.layers].map((descriptor) => ({
-      descriptor,
-      open: () => repository.blob(descriptor),
-    })),
-  };
+  const fetchedSource = (descriptor: Descriptor): BlobSource => ({
+    descriptor,
+    open: () => repository.blob(descriptor),
+  });
+  const { digest, size } = fetched;
+  if (!image.layers.some(isTarLayer)) {
+    const blobs = [image.config, ...image.layers].map(fetchedSource);
+    return { digest, size, manifest: fetched.bytes, blobs };
+  }
+  const layers = await convertLayers(image.layers, config, repository, options);
+  if (layers.length === 0) throw noLayers(target);
+  const sources = layers.map((layer) => ("path" in layer ? fileSource(layer) : fetchedSource(layer)));
+  const rebuilt = rebuildImage(
+    sources.map(({ descriptor }) => descriptor),
+    configBytes,
+  );
+  return { ...builtImage(rebuilt, sources), source: { digest, size } };
 }
 
 /** Sends an image; what the destination has already is not sent again. Returns the bytes that were sent. */

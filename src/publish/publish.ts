@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { asMosError, MosError } from "../errors/mos-error.ts";
-import type { LayerFormat } from "../layers/pack.ts";
+import type { LayerFormat, PackedLayer } from "../layers/pack.ts";
 import { compileManifest } from "../manifest/compile.ts";
 import { encodeInstallManifest } from "../manifest/install-json.ts";
 import type { ImportManifest } from "../manifest/schema.ts";
@@ -62,6 +62,7 @@ export async function publish(input: PublishInput): Promise<Published> {
   const workDirectory = await mkdtemp(join(tmpdir(), "mosb-"));
   try {
     const images: PreparedImage[] = [];
+    const converted = new Map<string, PackedLayer | undefined>();
     for (const target of input.manifest.targets) {
       input.onStep(`preparing ${target.service_name}`);
       images.push(
@@ -69,6 +70,7 @@ export async function publish(input: PublishInput): Promise<Published> {
           format: input.format,
           workDirectory,
           baseDirectory: input.baseDirectory,
+          converted,
         }),
       );
     }

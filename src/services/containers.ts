@@ -1,7 +1,7 @@
 // A service of type `container` as a quadlet: podman runs the root that the other units have mounted, in the user
 // namespace of its nsgroup. podman sees no image, so what the image says about running it is written out here.
 import { MosError } from "../errors/mos-error.ts";
-import type { Port, Target, Volume } from "../manifest/schema.ts";
+import type { Port, Volume } from "../manifest/schema.ts";
 import {
   type Entry,
   formatUnit,
@@ -15,6 +15,7 @@ import { type CredentialsTags, credentialsEntries } from "./credentials.ts";
 import { ephemeralEntries } from "./ephemeral.ts";
 import { fileEntries, fileUnits } from "./files.ts";
 import { rangeLength } from "./idmap.ts";
+import { imageEntries, type Probe, probeOf } from "./image-config.ts";
 import { lifeEntries, stopEntries } from "./life.ts";
 import { containerLimits, serviceLimits } from "./limits.ts";
 import type { RenderedUnit, ServiceImage } from "./model.ts";
@@ -49,6 +50,7 @@ interface ContainerContext {
 export function renderContainer(image: ServiceImage, context: ContainerContext): RenderedUnit {
   const { target } = image;
   const service = target.service_name;
+  const probe = probeOf(image);
   const mounted = target.storage.flatMap(({ label, dest, read_only }) => {
     const volume = context.volumes.get(label);
     return volume === undefined ? [] : [{ volume, dest, mode: read_only === true ? "ro" : "rw" }];
@@ -56,6 +58,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
   const needs = [
     rootUnit(context.places, service),
     ...mounted.map(({ volume }) => volumeNeeds(volume, context.places)),
+    ...(target.mounts ?? []).map((mount) => rootUnit(context.places, mount.service)),
     ...fileUnits(target, context.places),
     ...(target.depends_on ?? []).map((dependency) => serviceUnit(dependency.service)),
   ];
@@ -89,9 +92,14 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
         ...mounted.map(({ volume, dest, mode }): Entry => {
           return ["Volume", raw(`${volumeSource(volume, context.places)}:${dest}:${mode},nosuid,nodev`)];
         }),
+        ...(target.mounts ?? []).map((mount): Entry => {
+          const from = rootMount(context.places, mount.service);
+          return ["Volume", raw(`${from}:${mount.dest}:ro,nosuid,nodev`)];
+        }),
         ...fileEntries(target, context.places),
         ...processEntries(image),
-        ...healthEntries(target),
+        ...imageEntries(image),
+        ...healthEntries(probe),
         // After the image's own environment, so that this holds.
         ...credentialsEntries(image, context.firstId, context.credentials, context.places),
         ...securityEntries(target),
@@ -105,7 +113,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
       entries: [
         ["Slice", raw(sliceUnit)],
         ...serviceLimits(target),
-        ...lifeEntries(target, context.isDependedUpon),
+        ...lifeEntries(target, probe, context.isDependedUpon),
       ],
     },
   ]);
@@ -116,14 +124,14 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
  * A program in the service's own root that says whether it is well: podman runs it, and tells systemd of the start only
  * when it has succeeded, so that everything that waits for the service waits for that.
  */
-function healthEntries({ health }: Target): Entry[] {
-  if (health?.exec === undefined) return [];
+function healthEntries(probe: Probe | undefined): Entry[] {
+  if (probe === undefined) return [];
   return [
-    ["HealthCmd", quadletLiteral(healthCommand(health.exec))],
-    ["HealthInterval", raw(`${health.interval}s`)],
-    ["HealthTimeout", raw(`${health.timeout}s`)],
-    ["HealthRetries", raw(`${health.retries}`)],
-    ["HealthStartPeriod", raw(`${health.start_period}s`)],
+    ["HealthCmd", quadletLiteral(healthCommand(probe.exec))],
+    ["HealthInterval", raw(`${probe.interval}s`)],
+    ["HealthTimeout", raw(`${probe.timeout}s`)],
+    ["HealthRetries", raw(`${probe.retries}`)],
+    ["HealthStartPeriod", raw(`${probe.start_period}s`)],
     ["Notify", raw("healthy")],
   ];
 }

@@ -40,6 +40,9 @@ export function explainManifest(manifest: ImportManifest): RenderedUnit[] {
       User: packed?.user ?? "",
       WorkingDir: packed?.working_dir ?? "",
       StopSignal: packed?.stop_signal ?? "",
+      Labels: packed?.labels ?? {},
+      Volumes: Object.fromEntries((packed?.volumes ?? []).map((path) => [path, {}])),
+      ExposedPorts: Object.fromEntries((packed?.exposed_ports ?? []).map((port) => [port, {}])),
     };
     return { target, layers: [layer], config: { config } };
   });

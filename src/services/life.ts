@@ -1,6 +1,7 @@
 // How a service begins, ends and begins again.
 import type { Target } from "../manifest/schema.ts";
 import { command, type Entry, raw } from "../systemd/unit-file.ts";
+import type { Probe } from "./image-config.ts";
 import { containerName } from "./unit-names.ts";
 
 /** Seconds in which a service has to be up. */
@@ -13,10 +14,10 @@ const cleanUp = 10;
 const preStopSeconds = 15;
 
 /** Seconds that systemd waits for a service to be up. */
-function startTimeout({ run, health }: Target): number {
+function startTimeout({ run }: Target, probe: Probe | undefined): number {
   const asked = run?.start_timeout ?? shortestStart;
-  if (health?.exec === undefined) return asked;
-  const { start_period, interval, timeout, retries } = health;
+  if (probe === undefined) return asked;
+  const { start_period, interval, timeout, retries } = probe;
   return Math.max(asked, start_period + (interval + timeout) * (retries + 1));
 }
 
@@ -38,8 +39,8 @@ export function stopEntries({ run }: Target): Entry[] {
   return run?.stop_timeout === undefined ? [] : [["StopTimeout", raw(`${run.stop_timeout}`)]];
 }
 
-/** Lines of the [Service] section. `isDependedUpon`: whether other services wait for this one. */
-export function lifeEntries(target: Target, isDependedUpon: boolean): Entry[] {
+/** Lines of the [Service] section. `probe`: how its health is asked; `isDependedUpon`: whether other services wait for this one. */
+export function lifeEntries(target: Target, probe: Probe | undefined, isDependedUpon: boolean): Entry[] {
   const { run } = target;
   const stop = run?.stop_timeout === undefined ? usualStop : run.stop_timeout + cleanUp;
   return [
@@ -47,7 +48,7 @@ export function lifeEntries(target: Target, isDependedUpon: boolean): Entry[] {
       ? [["Type", raw("oneshot")] as const, ["RemainAfterExit", raw("yes")] as const]
       : []),
     ...restartEntries(target, isDependedUpon),
-    ["TimeoutStartSec", raw(`${startTimeout(target)}`)],
+    ["TimeoutStartSec", raw(`${startTimeout(target, probe)}`)],
     ["TimeoutStopSec", raw(`${stop}`)],
     ...preStopEntries(target),
   ];

@@ -39,7 +39,12 @@ export function renderUnits(input: RenderInput): RenderedUnit[] {
       input.places,
     ),
     ...active.flatMap((image) =>
-      renderRoot(image, firstIdOf(image.target.nsgroup, input.idmaps), input.places),
+      renderRoot(
+        image,
+        firstIdOf(image.target.nsgroup, input.idmaps),
+        mountedInto(image.target, active),
+        input.places,
+      ),
     ),
     ...volumes(input),
     ...planNetworks(active.map(({ target }) => target)).map(renderNetwork),
@@ -50,6 +55,14 @@ export function renderUnits(input: RenderInput): RenderedUnit[] {
     ]),
   ];
   return units.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Services that have the root of an `fs-only` target among their own files. */
+function mountedInto({ service_name: name }: Target, active: readonly ServiceImage[]): string[] {
+  return active
+    .filter(({ target }) => target.mounts?.some(({ service }) => service === name) === true)
+    .map(({ target }) => target.service_name)
+    .sort();
 }
 
 /** First host id of a group's range; undefined for the host's own map. */

@@ -15,7 +15,7 @@ import {
 } from "./unit-names.ts";
 
 /** Most that a service can write outside its volumes unless it says otherwise, MiB, and how many files. Held in memory. */
-const defaultScratch = 64;
+export const defaultScratch = 64;
 const scratchInodes = 65_536;
 
 /**
@@ -28,13 +28,22 @@ function layerMounts({ target, layers }: ServiceImage, places: Places): string[]
   return layers.map(({ rootHash }) => layerMount(places, rootHash, target.nsgroup));
 }
 
-/** Units of the root of one target. `firstId` is the first host id of its nsgroup, undefined for the host's map. */
-export function renderRoot(image: ServiceImage, firstId: number | undefined, places: Places): RenderedUnit[] {
+/**
+ * Units of the root of one target.
+ * @param firstId first host id of its nsgroup, undefined for the host's map
+ * @param users services that it is mounted into
+ */
+export function renderRoot(
+  image: ServiceImage,
+  firstId: number | undefined,
+  users: readonly string[],
+  places: Places,
+): RenderedUnit[] {
   const mounts = layerMounts(image, places);
   if (image.target.service_type === "container") {
     return [...scratchUnits(image.target, firstId ?? 0, places), writableRoot(image, mounts, places)];
   }
-  return [readOnlyRoot(image, mounts, places)];
+  return [readOnlyRoot(image, mounts, users, places)];
 }
 
 function scratchUnits(target: Target, owner: number, places: Places): RenderedUnit[] {
@@ -163,7 +172,12 @@ function writableRoot(image: ServiceImage, mounts: readonly string[], places: Pl
   return { kind: "systemd", name: rootUnit(places, service), content, services: [service] };
 }
 
-function readOnlyRoot(image: ServiceImage, mounts: readonly string[], places: Places): RenderedUnit {
+function readOnlyRoot(
+  image: ServiceImage,
+  mounts: readonly string[],
+  users: readonly string[],
+  places: Places,
+): RenderedUnit {
   const service = image.target.service_name;
   const only = mounts.length === 1 ? mounts[0] : undefined;
   const where = raw(rootMount(places, service));
@@ -183,5 +197,5 @@ function readOnlyRoot(image: ServiceImage, mounts: readonly string[], places: Pl
           ["Options", raw("bind,ro")],
         ];
   const content = formatUnit(rootSections(image, mounts, [], mount));
-  return { kind: "systemd", name: rootUnit(places, service), content, services: [service] };
+  return { kind: "systemd", name: rootUnit(places, service), content, services: [service, ...users] };
 }

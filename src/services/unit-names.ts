@@ -1,7 +1,8 @@
 // Names and places of everything that mos makes on a system, in one table. Every unit name begins with `mos`,
 // and each kind has a prefix of its own, so that no service name can collide with a unit of the system, of mos,
 // or of another service.
-import { mountUnitName } from "../systemd/escape.ts";
+import { escapePath, mountUnitName } from "../systemd/escape.ts";
+import type { RenderedUnit } from "./model.ts";
 
 /** Roots of the directory trees; other values are for tests. */
 export interface Places {
@@ -131,3 +132,14 @@ export function deadlineUnit(service: string): string {
 }
 
 export const watchdogUnit = "mos-watchdog.service";
+
+/** Whether a file name in systemd's or quadlet's directory is one that mos renders: what a generation does not have is removed. */
+export function isOwnFile(kind: RenderedUnit["kind"], name: string, places: Places): boolean {
+  if (kind === "quadlet") return /^mos-.+\.(container|network)$/.test(name);
+  if (name.startsWith(`${escapePath(places.run)}-`)) return name.endsWith(".mount");
+  return (
+    /^mos-(layer|svc|scratch|volume|disk|file|deadline)-.+\.service$/.test(name) ||
+    /^mos-deadline-.+\.timer$/.test(name) ||
+    [targetUnit, transitionUnit, sliceUnit, watchdogUnit].includes(name)
+  );
+}

@@ -1,6 +1,7 @@
 // The one place that runs programs: arguments as arrays, never a shell; a time limit; and an error that shows
 // the command and what it said. Nothing secret may be passed in arguments or environment.
-import { MosError } from "../errors/mos-error.ts";
+import { createReadStream } from "node:fs";
+import { asMosError, MosError } from "../errors/mos-error.ts";
 
 /** Which Debian package has a program, for the error when it is missing. */
 const packages: Readonly<Record<string, string>> = {
@@ -38,6 +39,8 @@ interface RunOptions {
   /** Milliseconds until the program is killed; default 60 000. */
   readonly timeoutMs?: number;
   readonly stdin?: string | Uint8Array;
+  /** A file that the program reads as its input. */
+  readonly stdinFile?: string;
   readonly cwd?: string;
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
@@ -69,7 +72,7 @@ async function ended(
   program: string,
   args: readonly string[],
   timeout: number,
-  { stdin, cwd, env }: RunOptions,
+  { stdin, stdinFile, cwd, env }: RunOptions,
 ): Promise<Ended> {
   const options = {
     ...{ timeout, killSignal: "SIGKILL" as const, maxBuffer: maxOutput, encoding: "utf8" as const },
@@ -78,14 +81,23 @@ async function ended(
   };
   // Imported here: it costs 7 ms of CPU that many commands never need.
   const { execFile } = await import("node:child_process");
-  return await new Promise((resolve) => {
+  return await new Promise((resolve, reject) => {
+    let unreadable: unknown;
     const child = execFile(program, args, options, (error, stdout, stderr) => {
+      if (unreadable !== undefined) return reject(asMosError(unreadable, stdinFile));
       const code = error === null ? 0 : (error.code ?? "killed");
       resolve({ code, signal: error?.signal ?? undefined, isLate: error?.killed === true, stdout, stderr });
     });
     // A program need not read all it is given: what matters is how it ends.
     child.stdin?.on("error", () => undefined);
-    child.stdin?.end(stdin);
+    if (stdinFile === undefined) return void child.stdin?.end(stdin);
+    const input = createReadStream(stdinFile);
+    // Half of a file is no end of it.
+    input.once("error", (error) => {
+      unreadable = error;
+      child.kill("SIGKILL");
+    });
+    if (child.stdin !== null) input.pipe(child.stdin);
   });
 }
 
@@ -139,4 +151,48 @@ export async function runAttached(program: string, args: readonly string[]): Pro
   } finally {
     process.off("SIGINT", ignore);
   }
+}
+
+/** A program whose input and output are ours. */
+interface Piped {
+  readonly stdin: NodeJS.WritableStream;
+  readonly stdout: AsyncIterable<Uint8Array>;
+  /** @throws MosError `program-missing`, `program-failed` with the end of what it said */
+  readonly ended: Promise<void>;
+  readonly kill: () => void;
+}
+
+/** Starts a program, to be written to and read from while it runs. It has to be waited for. */
+export async function runPiped(program: string, args: readonly string[]): Promise<Piped> {
+  const { spawn } = await import("node:child_process");
+  const child = spawn(program, args, {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, LC_ALL: "C.UTF-8" },
+  });
+  let said = "";
+  child.stderr.on("data", (piece: Buffer) => {
+    said = `${said}${piece.toString("utf8")}`.slice(-4096);
+  });
+  // It may end before it has read everything; what it says then is what counts.
+  child.stdin.on("error", () => undefined);
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once("error", () => reject(missing(program)));
+    child.once("close", (code) => {
+      if (code === 0) return resolve();
+      const end = said.trim().split("\n").slice(-5).join("\n");
+      const command = [program, ...args].join(" ");
+      reject(
+        new MosError(
+          "program-failed",
+          `${program} exited with ${code ?? "a signal"}${end === "" ? "" : `: ${end}`}`,
+          {
+            about: command,
+          },
+        ),
+      );
+    });
+  });
+  // Whoever waits for it gets the error; until then it is nobody's.
+  ended.catch(() => undefined);
+  return { stdin: child.stdin, stdout: child.stdout, ended, kill: () => void child.kill("SIGKILL") };
 }

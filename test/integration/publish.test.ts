@@ -238,20 +238,6 @@ describe("mosb manifest publish", () => {
     });
   });
 
-  it("refuses an image whose layers cannot be opened under dm-verity", async () => {
-    const directory = await temporaryDirectory();
-    const layout = join(directory, "plain");
-    await run("umoci", ["init", "--layout", layout]);
-    await run("umoci", ["new", "--image", `${layout}:x`]);
-    await makeTree(join(directory, "root"), 0);
-    await run("umoci", ["insert", "--rootless", "--image", `${layout}:x`, join(directory, "root"), "/"]);
-    const file = await manifestFile(directory, `oci:${layout}:x`);
-    expect(await errorOf(publish(file, "machine/plain:1"))).toEqual({
-      code: "layer-unsupported",
-      exitCode: 4,
-    });
-  });
-
   it("fails when the registry cannot be reached, and says so", async () => {
     const directory = await temporaryDirectory();
     await makeTree(join(directory, "root"), 0);

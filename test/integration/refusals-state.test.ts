@@ -126,6 +126,19 @@ describe("two updates at once", () => {
     expect((await updateEnding(device, reference)).code).toBe("updated");
   });
 
+  test("one that was killed holds nothing up (complaint 18)", async () => {
+    const device = await runningDevice(signers, image);
+    const holder = spawn(
+      process.execPath,
+      ["--input-type=module", "--eval", holdLock, lockPath(device.places)],
+      { stdio: ["pipe", "pipe", "inherit"] },
+    );
+    await once(holder.stdout, "data");
+    holder.kill("SIGKILL");
+    await once(holder, "exit");
+    expect((await updateEnding(device, reference)).code).toBe("updated");
+  });
+
   test("one of them is made, whole", async () => {
     const device = await newDevice(signers);
     const codes = await Promise.all([1, 2, 3].map(async () => (await updateEnding(device, reference)).code));

@@ -271,7 +271,7 @@ describe("a device", () => {
     await publisher.registry.start();
   });
 
-  it("comes up again after a reboot with nobody to ask, from what is on its disk", async () => {
+  it("comes up again after a reboot with nobody to ask, from what is on its disk (complaint 1)", async () => {
     await publisher.registry.stop();
     await network.setHost(false);
     await machine.reboot();

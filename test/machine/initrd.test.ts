@@ -53,12 +53,15 @@ describe("a boot that begins in the initrd", () => {
     ["late label", "found partition", "/dev/ubdb"],
     ["x-initrd.mount", "found mounted", "/dev/ubdb"],
     ["ostree", "found ostree", "/dev/ubda[/ostree/deploy/fleet/var]"],
-  ])("starts services in its first transaction with state found by %s", (name, state, source) => {
-    const boot = seen(name);
-    expect(began(boot).initrd).toMatchObject({ outcome: "applied", generation: 2, state });
-    expect(boot.varSource).toBe(source);
-    expectFirstTransaction(boot);
-  });
+  ])(
+    "starts services in its first transaction with state found by %s (complaint 1)",
+    (name, state, source) => {
+      const boot = seen(name);
+      expect(began(boot).initrd).toMatchObject({ outcome: "applied", generation: 2, state });
+      expect(boot.varSource).toBe(source);
+      expectFirstTransaction(boot);
+    },
+  );
 
   it("finds state that is only in /etc/fstab, and is not held up by a unit that blocks before basic.target", () => {
     const boot = seen("fstab");

@@ -1,5 +1,6 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
+import { activateCommand } from "./activate.ts";
 import { attestCommand } from "./attest.ts";
 import { cancelCommand } from "./cancel.ts";
 import { diffCommand } from "./diff.ts";
@@ -17,6 +18,7 @@ import { statusCommand } from "./status.ts";
 import { topCommand } from "./top.ts";
 import { updateCommand } from "./update.ts";
 import { verifyCommand } from "./verify.ts";
+import { volumeCommands } from "./volume.ts";
 
 export const app = application(
   "mosctl",
@@ -28,6 +30,7 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
 6 no space or damaged state, 7 busy, 8 a service is not well, 1 anything else.`,
   },
   {
+    activate: activateCommand,
     attest: attestCommand,
     cancel: cancelCommand,
     diff: diffCommand,
@@ -47,5 +50,6 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     top: topCommand,
     update: updateCommand,
     verify: verifyCommand,
+    volume: volumeCommands,
   },
 );

@@ -49,6 +49,39 @@ targets:
     expect(web?.depends_on).toEqual([{ service: "db", condition: "started" }]);
   });
 
+  const unfitting: readonly [string, Partial<Target>, RegExp][] = [
+    ["a target that is not there", { mounts: [{ service: "no", dest: "/m" }] }, /no target no/],
+    ["one that runs", { mounts: [{ service: "db", dest: "/m" }] }, /only fs-only/],
+    [
+      "one of other owners",
+      { mounts: [{ service: "foreign", dest: "/m" }] },
+      /belongs to the nsgroup foreign/,
+    ],
+    [
+      "two in one place",
+      {
+        mounts: [
+          { service: "data", dest: "/m" },
+          { service: "data", dest: "/m" },
+        ],
+      },
+      /is where the root of data is mounted/,
+    ],
+    [
+      "one where a file is",
+      { mounts: [{ service: "data", dest: "/m" }], files: [{ dest: "/m", content: "" }] },
+      /\/m is where the root of data is mounted/,
+    ],
+  ];
+  it.each(unfitting)("refuse the files of %s", (_, change, message) => {
+    const others = [
+      sampleTarget({ service_name: "db" }),
+      sampleTarget({ service_name: "data", service_type: "fs-only" }),
+      sampleTarget({ service_name: "foreign", service_type: "fs-only", nsgroup: "foreign" }),
+    ];
+    expect(problems(change, ...others)).toEqual([expect.stringMatching(message)]);
+  });
+
   it.each([
     ["to wait for nobody", { depends_on: [{ service: "no", condition: "started" }] }, /no service no/],
     ["to wait for itself", { depends_on: [{ service: "web", condition: "started" }] }, /for itself/],
@@ -192,6 +225,12 @@ const places: Readonly<Record<string, (text: string) => Partial<Target>>> = {
   user: (text) => ({ image: { user: text } }),
   working_dir: (text) => ({ image: { working_dir: text } }),
   stop_signal: (text) => ({ image: { stop_signal: text } }),
+  label: (text) => ({ image: { labels: { a: text } } }),
+  "label name": (text) => ({ image: { labels: { [text]: "a" } } }),
+  exposed_ports: (text) => ({ image: { exposed_ports: [text] } }),
+  volumes: (text) => ({ image: { volumes: [text] }, security: { read_only: true } }),
+  "mount service": (text) => ({ mounts: [{ service: text, dest: "/m" }] }),
+  "mount dest": (text) => ({ mounts: [{ service: "data", dest: text }] }),
   "file content": (text) => ({ files: [{ dest: "/etc/a", content: text }] }),
   "file dest": (text) => ({ files: [{ dest: text, content: "" }] }),
   device: (text) => ({ security: { devices: [{ path: `/dev/${text}` }] } }),
@@ -244,7 +283,14 @@ function expectOneValueEach(content: string): void {
 describe("hostile text in a field of a service that a valid key signed (A21, A22, A30)", () => {
   for (const [field, place] of Object.entries(places)) {
     it(`is refused or stays one value: ${field}`, () => {
-      const harmless = { "env name": "B=1", working_dir: "/w", "file dest": "/etc/b" }[field] ?? "SIGINT";
+      const harmless =
+        {
+          "env name": "B=1",
+          working_dir: "/w",
+          "file dest": "/etc/b",
+          exposed_ports: "80/tcp",
+          volumes: "/v",
+        }[field] ?? "SIGINT";
       const withText = (text: string) => sampleTarget({ nsgroup: "", ...place(text) });
       const sound = rendered(sampleManifest({ targets: [withText(harmless)] })) ?? [];
       const structure = (of: readonly string[]) => of.map(keys).sort();

@@ -1,6 +1,7 @@
 // What a manifest becomes, as whole files under test/golden. `vitest -u` writes them anew; read the difference.
 import { describe, expect, it } from "vitest";
 import { renderUnits } from "../../../src/services/render.ts";
+import { isOwnFile } from "../../../src/services/unit-names.ts";
 import { goldenCases } from "../../golden-cases.ts";
 
 describe("units of a generation", () => {
@@ -28,6 +29,16 @@ describe("units of a generation", () => {
         expect(layer?.content).toMatch(/^ExecStart=\S*veritysetup open .* [0-9a-f]{64}$/m);
       }
     }
+  });
+
+  it("are all known as mos's own, so that what the next generation does not have is removed", () => {
+    for (const [name, input] of Object.entries(goldenCases))
+      for (const unit of renderUnits(input()))
+        expect([name, unit.name, isOwnFile(unit.kind, unit.name, input().places)]).toEqual([
+          name,
+          unit.name,
+          true,
+        ]);
   });
 
   it("does not depend on the order in which targets are listed", () => {

@@ -30,6 +30,12 @@ test("keeps text whole that arrives in pieces", async () => {
   expect(stdout).toBe("äöü€😀\n".repeat(20_000));
 });
 
+test("a program reads a file, and does not take half of one for all", async () => {
+  expect((await run("cat", [], { stdinFile: "/etc/os-release" })).stdout).toContain("NAME=");
+  const error = await failure(run("cat", [], { stdinFile: "/nonexistent/file" }));
+  expect(error.message).toContain("/nonexistent/file");
+});
+
 test("a program without input sees its end", async () => {
   expect((await run("cat", [])).stdout).toBe("");
 });
