@@ -153,6 +153,11 @@ export const catalogue = {
     means: "What is to be signed, validated or installed is not there, or is no file, link or directory.",
     hint: "Name files that are there; directories need --recursive.",
   },
+  "signed-source-missing": {
+    exit: input,
+    means: "Nothing is where signed files are to be installed from.",
+    hint: "On a first boot it may come later: systemctl restart mos-validator installs what is there then.",
+  },
   "signed-config-invalid": {
     exit: input,
     means: "A configuration of validator is missing, cannot be read, or says what was probably not meant.",

@@ -88,7 +88,9 @@ function visitSource(run: Run, options: InstallOptions, path: ByteText, visit: V
     return visitOne({ run, base, prefix, visit }, path, below(destination, baseName(path)));
   }
   if (!strict) return true;
-  return unusable(kind === undefined ? "nothing is there" : "it is no file and no directory");
+  if (kind !== undefined) return unusable("it is no file and no directory");
+  report.problem("signed-source-missing", `Can't install '${toText(path)}': nothing is there`);
+  return false;
 }
 
 /**

@@ -2,8 +2,9 @@
 // changes; then a journal says what is left to do, so that whoever comes next can go on, or back.
 import type { KeyObject } from "node:crypto";
 import { constants } from "node:fs";
-import { join } from "node:path";
-import { MosError } from "../errors/mos-error.ts";
+import { access } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { MosError, systemCode } from "../errors/mos-error.ts";
 import { fromText } from "../signed-files/byte-path.ts";
 import { digestFile } from "../signed-files/read-files.ts";
 import { makeDirectory } from "../system/atomic-file.ts";
@@ -46,10 +47,23 @@ function destinationOf(
   return new Destination(root, destination, name);
 }
 
+/** Whether a destination, or what there is on the way to it, is on a file system that takes no changes now. */
+async function isReadOnly(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.W_OK);
+    return false;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT" && path !== "/") return await isReadOnly(dirname(path));
+    return systemCode(error) === "EROFS";
+  }
+}
+
 /** Goes on with what a power cut or a crash interrupted. @returns names of the sets that it was about */
-async function settle(places: SetPlaces): Promise<readonly string[]> {
-  const journals = await readJournals(places.state);
-  for (const journal of journals) {
+async function settle(places: SetPlaces, leaveReadOnly = false): Promise<readonly string[]> {
+  const settled: string[] = [];
+  for (const journal of await readJournals(places.state)) {
+    if (leaveReadOnly && (await isReadOnly(join(places.root, journal.ledger.destination)))) continue;
+    settled.push(journal.ledger.name);
     const destination = destinationOf(places, journal.ledger);
     try {
       await finishOrGoBack(places.state, destination, journal);
@@ -57,7 +71,7 @@ async function settle(places: SetPlaces): Promise<readonly string[]> {
       await destination.close();
     }
   }
-  return journals.map(({ ledger }) => ledger.name);
+  return settled;
 }
 
 async function locked<T>({ state }: SetPlaces, purpose: string, work: () => Promise<T>): Promise<T> {
@@ -65,9 +79,15 @@ async function locked<T>({ state }: SetPlaces, purpose: string, work: () => Prom
   return await withLock(join(state, ".lock"), purpose, work);
 }
 
-/** @returns names of sets whose installation was interrupted, and is done or undone now */
-export async function recoverSets(places: SetPlaces): Promise<readonly string[]> {
-  return await locked(places, "recovery of signed sets", () => settle(places));
+/**
+ * @param options `leaveReadOnly`: leave alone what is on a file system that cannot be written now, as in an initrd
+ * @returns names of sets whose installation was interrupted, and is done or undone now
+ */
+export async function recoverSets(
+  places: SetPlaces,
+  { leaveReadOnly = false }: { readonly leaveReadOnly?: boolean } = {},
+): Promise<readonly string[]> {
+  return await locked(places, "recovery of signed sets", () => settle(places, leaveReadOnly));
 }
 
 /** @throws MosError `set-older`, `set-conflict` */

@@ -84,11 +84,18 @@ export async function writeLedger(state: string, ledger: Ledger): Promise<void> 
   await writeFileAtomic(path, `${JSON.stringify(ledger)}\n`, 0o600);
 }
 
+function isJournal(name: string): boolean {
+  return name.endsWith(journalSuffix) && !name.startsWith(".");
+}
+
+/** Whether a change was begun and is not done. */
+export async function hasJournals(state: string): Promise<boolean> {
+  return (await namesIn(state)).some(isJournal);
+}
+
 /** Changes that were begun and are not done. @throws MosError `state-invalid` */
 export async function readJournals(state: string): Promise<readonly Journal[]> {
-  const names = (await namesIn(state)).filter(
-    (name) => name.endsWith(journalSuffix) && !name.startsWith("."),
-  );
+  const names = (await namesIn(state)).filter(isJournal);
   const journals = await Promise.all(names.map((name) => readState(join(state, name), journalSchema)));
   return journals.flatMap((journal) => journal ?? []);
 }

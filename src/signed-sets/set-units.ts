@@ -26,7 +26,7 @@ interface Named {
 }
 
 /** The unit that a file makes; undefined for other files, templates and drop-ins. */
-function unitOf(path: string): Named | undefined {
+export function unitOf(path: string): Named | undefined {
   const [, name = "", kind = ""] = unitName.exec(path.slice(path.lastIndexOf("/") + 1)) ?? [];
   const quadlet = Object.hasOwn(quadlets, kind) ? quadlets[kind] : undefined;
   if (quadlet !== undefined) return { unit: quadlet(name), runs: running.has(kind) };

@@ -1,0 +1,129 @@
+// mosd --stage=initrd-files and --stage=files: signed sets that a power cut interrupted, and the signed files of
+// /etc/validator/boot.d. In the initrd, by the program of the verified root, before any generator of units runs; in the
+// running system (mos-validator.service) for what was not there yet, and as the step to the next transaction.
+import { exitCodes } from "../errors/catalogue.ts";
+import { asMosError } from "../errors/mos-error.ts";
+import { bootDirectory, type ConfigOutcome, installBootFiles } from "../signed-files/boot-files.ts";
+import { unitOf } from "../signed-sets/set-units.ts";
+import { type AgentContext, deviceContext } from "./context.ts";
+import { type FilesRecord, writeFilesRecord } from "./files-record.ts";
+import { stateReport } from "./initrd-state.ts";
+import { log } from "./log.ts";
+
+/** Problems that are shown of one configuration. */
+const shownProblems = 20;
+
+type Problem = FilesRecord["problems"][number];
+
+interface FilesPlaces {
+  /** Of sets (src/signed-sets/ledger.ts). */
+  readonly sets: string;
+  readonly configurations: string;
+  /** What the destinations of sets are below. */
+  readonly root: string;
+}
+
+const devicePlaces: FilesPlaces = { sets: "/var/lib/mos/sets", configurations: bootDirectory, root: "/" };
+
+function problemOf(error: unknown): Problem {
+  const { code, message } = asMosError(error);
+  return { code, message };
+}
+
+/** Sets whose installation was interrupted. What cannot be written yet is left to the running system. */
+async function recover({ sets, root }: FilesPlaces): Promise<{
+  readonly sets: readonly string[];
+  readonly problems: readonly Problem[];
+}> {
+  const { hasJournals } = await import("../signed-sets/ledger.ts");
+  if (!(await hasJournals(sets))) return { sets: [], problems: [] };
+  const { recoverSets } = await import("../signed-sets/install-set.ts");
+  try {
+    return { sets: await recoverSets({ state: sets, root }, { leaveReadOnly: true }), problems: [] };
+  } catch (error) {
+    return { sets: [], problems: [problemOf(error)] };
+  }
+}
+
+function outcomeOf(
+  sets: readonly string[],
+  configs: readonly ConfigOutcome[],
+  problems: readonly Problem[],
+): FilesRecord["outcome"] {
+  const isWhole = configs.every(({ outcome }) => outcome === "installed" || outcome === "unchanged");
+  if (problems.length > 0 || !isWhole) return "incomplete";
+  return sets.length > 0 || configs.some(({ outcome }) => outcome === "installed")
+    ? "installed"
+    : "unchanged";
+}
+
+/** What is done in the initrd. Never throws but for a defect. */
+export async function initrdFiles(
+  { places }: Pick<AgentContext, "places">,
+  where: FilesPlaces = devicePlaces,
+): Promise<FilesRecord> {
+  const state = stateReport(places);
+  if (state?.startsWith("missing ")) {
+    const problem = { code: "state-missing", message: `cannot find the device's state: ${state}` };
+    return { version: 1, outcome: "no-state", sets: [], configs: [], problems: [problem] };
+  }
+  const { sets, problems } = await recover(where);
+  const configs = await installBootFiles(where.configurations);
+  return {
+    version: 1,
+    outcome: outcomeOf(sets, configs, problems),
+    sets: [...sets],
+    configs: configs.map(({ config, outcome, written, problems: why }) => ({
+      ...{ config, outcome, written: written.length, problems: why.slice(0, shownProblems) },
+    })),
+    problems: [...problems],
+  };
+}
+
+function report({ sets, configs, problems }: Pick<FilesRecord, "sets" | "configs" | "problems">): void {
+  for (const name of sets) log.info({ set: name }, "an interrupted installation of a signed set was finished");
+  for (const { config, outcome, written, problems: why } of configs) {
+    if (outcome === "installed" || outcome === "unchanged") {
+      log.info({ config, outcome, written }, "signed files");
+      continue;
+    }
+    const level = outcome === "no-source" ? "warn" : "error";
+    log[level]({ config, outcome }, "signed files: nothing was installed");
+    for (const { code, message } of why) log[level]({ code }, message);
+  }
+  for (const { code, message } of problems) log.error({ code }, message);
+}
+
+/** In the initrd. Exits with 4 when something was refused; the boot goes on. */
+export async function initrdMain(): Promise<void> {
+  const context = deviceContext();
+  const record = await initrdFiles(context);
+  writeFilesRecord(context.places, record);
+  report(record);
+  const isRefused = record.configs.some(({ outcome }) => outcome === "refused");
+  if (record.problems.length > 0 || isRefused) process.exitCode = exitCodes.refused;
+}
+
+/** Brings what runs in step with quadlets and units that were written. Waits for nothing: a boot may wait for this. */
+async function activate(written: readonly string[]): Promise<void> {
+  const { systemd, tryRestartUnitsNoBlock } = await import("../systemd/manager.ts");
+  const units = written.flatMap((path) => unitOf(path)?.unit ?? []);
+  await systemd.daemonReload();
+  await tryRestartUnitsNoBlock([...new Set(units)].sort());
+  await systemd.startUnitsNoBlock(["default.target"]);
+}
+
+/** In the running system. Exits with 4 when something was not installed. */
+export async function runningMain(): Promise<void> {
+  const configs = await installBootFiles(bootDirectory);
+  const counted = configs.map(({ written, ...rest }) => ({
+    ...rest,
+    problems: [...rest.problems],
+    written: written.length,
+  }));
+  report({ sets: [], configs: counted, problems: [] });
+  const written = configs.flatMap((config) => config.written);
+  if (written.length > 0) await activate(written);
+  const isWhole = configs.every(({ outcome }) => outcome === "installed" || outcome === "unchanged");
+  if (!isWhole) process.exitCode = exitCodes.refused;
+}
