@@ -81,7 +81,8 @@ export async function initrdFiles(
 }
 
 function report({ sets, configs, problems }: Pick<FilesRecord, "sets" | "configs" | "problems">): void {
-  for (const name of sets) log.info({ set: name }, "an interrupted installation of a signed set was finished");
+  for (const name of sets)
+    log.info({ set: name }, "an interrupted installation of a signed set was finished");
   for (const { config, outcome, written, problems: why } of configs) {
     if (outcome === "installed" || outcome === "unchanged") {
       log.info({ config, outcome, written }, "signed files");
@@ -100,8 +101,9 @@ export async function initrdMain(): Promise<void> {
   const record = await initrdFiles(context);
   writeFilesRecord(context.places, record);
   report(record);
-  const isRefused = record.configs.some(({ outcome }) => outcome === "refused");
-  if (record.problems.length > 0 || isRefused) process.exitCode = exitCodes.refused;
+  const { outcome, configs, problems } = record;
+  const isRefused = problems.length > 0 || configs.some((config) => config.outcome === "refused");
+  if (isRefused && outcome !== "no-state") process.exitCode = exitCodes.refused;
 }
 
 /** Brings what runs in step with quadlets and units that were written. Waits for nothing: a boot may wait for this. */

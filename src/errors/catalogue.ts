@@ -215,6 +215,21 @@ export const catalogue = {
     means: "A signed set would replace what does not belong to it.",
     hint: "Remove the file, or take it over with --force.",
   },
+  "app-invalid": {
+    exit: input,
+    means: "An app cannot be made of what was given for it.",
+    hint: "docs/how-to/apps.md says what an app is made of.",
+  },
+  "app-unknown": {
+    exit: input,
+    means: "No app of this name is installed.",
+    hint: "mosctl app list shows what is installed.",
+  },
+  "app-not-kept": {
+    exit: state,
+    means: "The version of an app before this one is not on the device any more, or not all of it.",
+    hint: "Install it from its bundle, signed anew with a higher serial.",
+  },
   "set-unhealthy": {
     exit: unhealthy,
     means: "What a signed set brought did not run, and the set before is back.",

@@ -108,7 +108,12 @@ interface Staged {
 }
 
 /** Whether a file has to be written. @throws MosError `signed-destination-unsafe` */
-async function isWanted(run: Run, file: Verified, directory: OpenDirectory, force: boolean): Promise<boolean> {
+async function isWanted(
+  run: Run,
+  file: Verified,
+  directory: OpenDirectory,
+  force: boolean,
+): Promise<boolean> {
   const { destination } = file;
   const found = await present(directory.at(utf8(baseName(destination))), file);
   if (found === "same") {

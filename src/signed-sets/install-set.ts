@@ -1,6 +1,6 @@
 // Installing a signed set, all or nothing: everything is verified and lies beside its place before the first name
 // changes; then a journal says what is left to do, so that whoever comes next can go on, or back.
-import type { KeyObject } from "node:crypto";
+import { createHash, type KeyObject } from "node:crypto";
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -17,8 +17,8 @@ import { clearStage, finishOrGoBack, type Trial } from "./apply.ts";
 import { Destination } from "./destination.ts";
 import { type Journal, type Ledger, readJournals, readLedgers, writeJournal, writeLedger } from "./ledger.ts";
 import { checkTree, readSignedSet, refuseMixed } from "./read-set.ts";
-import type { SetEntry, SetManifest } from "./set-manifest.ts";
-import { unitChange } from "./set-units.ts";
+import { type SetEntry, type SetManifest, writeSetManifest } from "./set-manifest.ts";
+import { allUnitsOf, unitChange } from "./set-units.ts";
 import { type Live, planSteps, type Step } from "./steps.ts";
 
 /** Where sets are installed, and what is known of them. */
@@ -90,27 +90,24 @@ export async function recoverSets(
   return await locked(places, "recovery of signed sets", () => settle(places, leaveReadOnly));
 }
 
-/** @throws MosError `set-older`, `set-conflict` */
-function refuse({ name, serial, destination }: SetManifest, digest: string, known: Ledger | undefined): void {
-  if (known === undefined) return;
-  if (serial < known.serial) {
-    throw new MosError(
-      "set-older",
-      `cannot install serial ${serial} of set ${name}: ${known.serial} was installed`,
-      {
-        about: name,
-      },
-    );
+/** @throws MosError `set-older` */
+function refuseOlder({ name, serial }: SetManifest, digest: string, known: Ledger): void {
+  // The very one that is installed, also when a newer one was before it.
+  if (digest === known.manifest) return;
+  const newest = known.highest ?? known;
+  const about = name;
+  if (serial < newest.serial) {
+    const why = `${newest.serial} was installed`;
+    throw new MosError("set-older", `cannot install serial ${serial} of set ${name}: ${why}`, { about });
   }
-  if (serial === known.serial && digest !== known.manifest) {
-    throw new MosError(
-      "set-older",
-      `cannot install serial ${serial} of set ${name}: another one of this serial was installed`,
-      {
-        about: name,
-      },
-    );
+  if (serial === newest.serial && digest !== newest.manifest) {
+    const why = "another one of this serial was installed";
+    throw new MosError("set-older", `cannot install serial ${serial} of set ${name}: ${why}`, { about });
   }
+}
+
+/** @throws MosError `set-conflict` */
+function refuseMove({ name, destination }: SetManifest, known: Ledger): void {
   if (destination !== known.destination && known.entries.length > 0) {
     const hint = `mosctl set remove ${name} removes what is in ${known.destination}; then the set can move.`;
     throw new MosError(
@@ -122,6 +119,16 @@ function refuse({ name, serial, destination }: SetManifest, digest: string, know
       },
     );
   }
+}
+
+/** Units of an app that another set makes already: systemd would take one of them. */
+function unitsTakenBy(others: readonly Ledger[], { app, entries }: SetManifest): readonly string[] {
+  const wanted = new Set(app === undefined ? [] : allUnitsOf(entries));
+  return others.flatMap((other) =>
+    allUnitsOf(other.entries)
+      .filter((unit) => wanted.has(unit))
+      .map((unit) => `${unit} is a unit of set ${other.name}`),
+  );
 }
 
 /** Paths that another set has already. */
@@ -289,6 +296,49 @@ async function bring(
 export interface InstallSetOptions {
   readonly force: boolean;
   readonly activation?: Activation | undefined;
+  /** What a set needs besides its files. */
+  readonly needs?: SetNeeds;
+  /** It is a version that was kept: it may be older than the one that runs, and its images are not with it. */
+  readonly kept?: boolean;
+  /** Its list, where that was made on this device of something else that is signed. */
+  readonly list?: SetManifest;
+}
+
+/** What comes along with a set, in the same transaction. */
+export interface SetNeeds {
+  /** Before anything is changed that anybody could notice; everything of the set is verified. */
+  readonly prepare: (tree: string, manifest: SetManifest, known: Ledger | undefined) => Promise<void>;
+  /** When it is over, whatever way: what nobody needs any more can go. */
+  readonly tidy: () => Promise<void>;
+}
+
+/** What of a set is not installed as files is the same as listed. @throws MosError `set-mixed` */
+function checkCarried(tree: string, { carried = [] }: SetManifest): void {
+  const problems = carried.flatMap((entry) => {
+    if (entry.type !== "file") return [];
+    const digest = digestFile(fromText(join(tree, entry.path)), false).toString("hex");
+    return digest === entry.sha512 ? [] : [`${entry.path} has other content than listed`];
+  });
+  refuseMixed(problems, tree);
+}
+
+function madeHere(manifest: SetManifest): Awaited<ReturnType<typeof readSignedSet>> {
+  return { manifest, digest: createHash("sha512").update(writeSetManifest(manifest)).digest("hex") };
+}
+
+/** What is to be known of a set once a version of it is installed. */
+function ledgerOf(manifest: SetManifest, digest: string, known: Ledger | undefined): Ledger {
+  const { name, serial, destination, entries, app } = manifest;
+  const newest = known?.highest ?? known;
+  const isOlder = newest !== undefined && newest.serial > serial;
+  const highest = isOlder ? { serial: newest.serial, manifest: newest.manifest } : undefined;
+  const isOther = known !== undefined && known.entries.length > 0 && known.serial !== serial;
+  const previous = isOther && known.app !== undefined ? known.serial : known?.previous;
+  return {
+    ...{ version: 1, name, serial, manifest: digest, destination, entries },
+    ...(app === undefined ? {} : { app, ...(previous === undefined ? {} : { previous }) }),
+    ...(highest === undefined ? {} : { highest }),
+  };
 }
 
 /**
@@ -303,26 +353,34 @@ export async function installSet(
   places: SetPlaces,
   tree: string,
   keys: readonly KeyObject[],
-  { force, activation }: InstallSetOptions,
+  { force, activation, needs, kept = false, list }: InstallSetOptions,
 ): Promise<InstalledSet> {
   return await locked(places, `installation of ${tree}`, async () => {
     await settle(places);
-    const { manifest, digest } = await readSignedSet(tree, keys);
+    const { manifest, digest } = list === undefined ? await readSignedSet(tree, keys) : madeHere(list);
     const { name, serial, destination, entries } = manifest;
     const ledgers = await readLedgers(places.state);
     const known = ledgers.find((ledger) => ledger.name === name);
-    refuse(manifest, digest, known);
-    const taken = takenBy(
-      ledgers.filter((ledger) => ledger !== known),
-      manifest,
-    );
+    if (manifest.app !== undefined && needs === undefined) {
+      const hint = "mosctl app install takes it, with its images.";
+      throw new MosError("set-invalid", `cannot install ${name}: it is an app`, { about: name, hint });
+    }
+    if (known !== undefined) {
+      if (!kept) refuseOlder(manifest, digest, known);
+      refuseMove(manifest, known);
+    }
+    const others = ledgers.filter((ledger) => ledger !== known);
+    const taken = [...takenBy(others, manifest), ...unitsTakenBy(others, manifest)];
     if (taken.length > 0) {
       throw new MosError("set-conflict", `cannot install set ${name}: another set is there`, {
         problems: taken,
       });
     }
-    await checkTree(tree, manifest);
-    const ledger: Ledger = { version: 1, name, serial, manifest: digest, destination, entries };
+    await checkTree(tree, manifest, !kept);
+    if (!kept) checkCarried(tree, manifest);
+    await using _ = { [Symbol.asyncDispose]: async () => await needs?.tidy() };
+    await needs?.prepare(tree, manifest, known);
+    const ledger = ledgerOf(manifest, digest, known);
     const steps = await bring(places, {
       ledger,
       owned: known?.entries ?? [],
@@ -346,6 +404,7 @@ export async function removeSet(
   places: SetPlaces,
   name: string,
   activation?: Activation,
+  needs?: Pick<SetNeeds, "tidy">,
 ): Promise<InstalledSet> {
   return await locked(places, `removal of set ${name}`, async () => {
     await settle(places);
@@ -356,7 +415,9 @@ export async function removeSet(
         hint: "mosctl set list shows what is installed.",
       });
     }
-    const ledger: Ledger = { ...known, entries: [] };
+    await using _ = { [Symbol.asyncDispose]: async () => await needs?.tidy() };
+    const { app: _app, previous: _previous, ...rest } = known;
+    const ledger: Ledger = { ...rest, entries: [] };
     const steps = await bring(places, {
       ledger,
       owned: known.entries,

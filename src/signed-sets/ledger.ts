@@ -6,7 +6,7 @@ import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { removeFile, writeFileAtomic } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
-import { destinationSchema, entriesSchema, serialSchema, setNameSchema } from "./set-manifest.ts";
+import { appSchema, destinationSchema, entriesSchema, serialSchema, setNameSchema } from "./set-manifest.ts";
 import { stepSchema } from "./steps.ts";
 
 const ledgerSchema = z.strictObject({
@@ -18,6 +18,11 @@ const ledgerSchema = z.strictObject({
   destination: destinationSchema,
   /** What belongs to the set; nothing, once it was removed. */
   entries: entriesSchema,
+  app: appSchema.optional(),
+  /** Of an app: the serial of the version that can come back. */
+  previous: serialSchema.optional(),
+  /** The newest that was ever installed, where that is not this one. */
+  highest: z.strictObject({ serial: serialSchema, manifest: z.string() }).optional(),
 });
 export type Ledger = z.infer<typeof ledgerSchema>;
 

@@ -1,5 +1,6 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
+import { appCommands } from "./app-bundle.ts";
 import { attestCommand } from "./attest.ts";
 import { cancelCommand } from "./cancel.ts";
 import { diffCommand } from "./diff.ts";
@@ -23,6 +24,7 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
 6 no space or damaged state, 7 busy, 8 a service is not well, 1 anything else.`,
   },
   {
+    app: appCommands,
     attest: attestCommand,
     cancel: cancelCommand,
     diff: diffCommand,
