@@ -29,6 +29,9 @@ export interface AppDescription {
   readonly serial: number;
   /** Directory on the device. */
   readonly destination: string;
+  /** Who owns its files. */
+  readonly uid: number;
+  readonly gid: number;
   readonly images: readonly {
     /** As quadlets have it. */
     readonly name: string;
@@ -110,7 +113,7 @@ export async function buildApp(
   try {
     const tree = join(work, "tree");
     await cp(directory, tree, { recursive: true, verbatimSymlinks: true });
-    const { name, version, serial, destination } = description;
+    const { name, version, serial, destination, uid, gid } = description;
     let images: readonly AppImage[] = [];
     if (description.images.length > 0) {
       await mkdir(join(tree, imagesName));
@@ -124,7 +127,7 @@ export async function buildApp(
       await writeFile(at, withImageIds(path, await readFile(at, "utf8"), ids));
     }
     const app = { version, images: [...images] };
-    const manifest = await makeSet(tree, { name, serial, destination, uid: 0, gid: 0, app }, key);
+    const manifest = await makeSet(tree, { name, serial, destination, uid, gid, app }, key);
     if (unitsOf(manifest.entries).length === 0) {
       throw new MosError("app-invalid", `cannot make an app of ${directory}: nothing in it runs`, {
         about: directory,

@@ -2,7 +2,7 @@
 import { buildCommand, buildRouteMap } from "@stricli/core";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues } from "../output.ts";
-import { parseSerial, required, signingKey, word } from "./set-flags.ts";
+import { parseOwner, parseSerial, required, signingKey, word } from "./set-flags.ts";
 
 interface BuildFlags extends JsonFlag {
   readonly key: string;
@@ -11,6 +11,7 @@ interface BuildFlags extends JsonFlag {
   readonly serial: number;
   readonly image?: readonly (readonly [name: string, source: string])[];
   readonly destination?: string;
+  readonly owner?: readonly [uid: number, gid: number];
   readonly output?: string;
 }
 
@@ -48,6 +49,7 @@ starts what was signed, whatever a registry has today. Devices take it with mosc
           ...required("Directory on the device; default /etc/containers/systemd/NAME", "DIR", word),
           optional: true,
         },
+        owner: { ...required("Who owns everything; default 0:0", "UID:GID", parseOwner), optional: true },
         output: {
           ...required("The bundle; default NAME-SERIAL.tar.gz here", "FILE.tar.gz", word),
           optional: true,
@@ -59,7 +61,10 @@ starts what was signed, whatever a registry has today. Devices take it with mosc
         parameters: [{ brief: "quadlets and files", placeholder: "DIR", parse: word }],
       },
     },
-    async func({ key: file, json, output, destination, image = [], ...flags }, directory) {
+    async func(
+      { key: file, json, output, destination, owner: [uid, gid] = [0, 0], image = [], ...flags },
+      directory,
+    ) {
       const { stdout } = this.terminal;
       const [key, { buildApp }] = await Promise.all([signingKey(file), import("../../apps/build-app.ts")]);
       const { name, version, serial } = flags;
@@ -67,6 +72,7 @@ starts what was signed, whatever a registry has today. Devices take it with mosc
       const description = {
         ...{ name, version, serial },
         destination: destination ?? `/etc/containers/systemd/${name}`,
+        ...{ uid, gid },
         images: image.map(([as, source]) => ({ name: as, source })),
       };
       const { app, entries } = await buildApp(directory, archive, description, key);

@@ -10,6 +10,12 @@ export function parseSerial(input: string): number {
   throw new SyntaxError("a serial is a whole number above 0");
 }
 
+export function parseOwner(input: string): readonly [number, number] {
+  const [, uid, gid] = /^([0-9]{1,10}):([0-9]{1,10})$/.exec(input) ?? [];
+  if (uid === undefined || gid === undefined) throw new SyntaxError("an owner is UID:GID, in numbers");
+  return [Number(uid), Number(gid)];
+}
+
 export const required = <T>(brief: string, placeholder: string, parse: (input: string) => T) =>
   ({ kind: "parsed", parse, brief, placeholder }) as const;
 

@@ -2,7 +2,7 @@
 import { buildCommand, buildRouteMap } from "@stricli/core";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues } from "../output.ts";
-import { parseSerial, required, signingKey, word } from "./set-flags.ts";
+import { parseOwner, parseSerial, required, signingKey, word } from "./set-flags.ts";
 
 interface SignFlags extends JsonFlag {
   readonly key: string;
@@ -11,12 +11,6 @@ interface SignFlags extends JsonFlag {
   readonly destination: string;
   readonly archive?: string;
   readonly owner?: readonly [uid: number, gid: number];
-}
-
-function parseOwner(input: string): readonly [number, number] {
-  const [, uid, gid] = /^([0-9]{1,10}):([0-9]{1,10})$/.exec(input) ?? [];
-  if (uid === undefined || gid === undefined) throw new SyntaxError("an owner is UID:GID, in numbers");
-  return [Number(uid), Number(gid)];
 }
 
 const sign = withExamples(
