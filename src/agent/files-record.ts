@@ -16,6 +16,8 @@ const filesSchema = z.strictObject({
   outcome: z.enum(["installed", "unchanged", "incomplete", "no-state"]),
   /** Sets whose interrupted installation was finished, or taken back. */
   sets: z.array(z.string()),
+  /** Apps whose files were put back. */
+  apps: z.array(z.string()),
   /** Of configurations, in their order. */
   configs: z.array(
     z.strictObject({
@@ -48,4 +50,7 @@ export function writeFilesRecord(places: Places, record: FilesRecord): void {
   const path = recordPath(places);
   writeFileSync(`${path}.part`, `${JSON.stringify(record)}\n`, { mode: 0o644 });
   renameSync(`${path}.part`, path);
+  // For mos-sets.service, which then has nothing to do.
+  if (record.outcome !== "no-state" && record.problems.length === 0)
+    writeFileSync(join(places.run, "sets-done"), "");
 }

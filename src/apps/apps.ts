@@ -2,8 +2,6 @@
 // are installed by the transaction of sets; what is here is what comes along with it: images in podman's storage, and
 // the version before, which is kept and can come back.
 import type { KeyObject } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import type { Activation } from "../signed-sets/activation.ts";
 import {
@@ -14,19 +12,13 @@ import {
   type SetPlaces,
 } from "../signed-sets/install-set.ts";
 import { type Ledger, readJournals, readLedgers } from "../signed-sets/ledger.ts";
-import {
-  type App,
-  type AppImage,
-  imagesName,
-  manifestName,
-  parseSetManifest,
-  type SetManifest,
-} from "../signed-sets/set-manifest.ts";
+import { type App, type AppImage, imagesName, type SetManifest } from "../signed-sets/set-manifest.ts";
 import { unitsOf } from "../signed-sets/set-units.ts";
 import type { ServiceManager } from "../systemd/manager.ts";
 import type { ImageStore } from "./image-store.ts";
-import { dropBut, keep, keptPath, keptVersions, notKept } from "./kept.ts";
-import { dataName, type MadeSet, type NumberedApp } from "./numbered-archive.ts";
+import { dropBut, keep, keptArchive, keptVersions, notKept, readKept } from "./kept.ts";
+import { installNumbered, withArchive } from "./numbered-apps.ts";
+import { dataName, isData, type NumberedApp } from "./numbered-archive.ts";
 
 /** Where apps are, and what they are installed with. */
 export interface AppDevice extends SetPlaces {
@@ -36,6 +28,13 @@ export interface AppDevice extends SetPlaces {
   readonly keys: readonly KeyObject[];
   /** Undefined where nothing runs: in a directory. */
   readonly activation: Activation | undefined;
+}
+
+/** How it is installed (InstallSetOptions). */
+export interface AppOptions {
+  readonly force: boolean;
+  /** Nobody has asked for this very version. */
+  readonly unattended: boolean;
 }
 
 /** What came of an app. */
@@ -51,11 +50,10 @@ async function keptManifest(
   name: string,
   serial: number,
 ): Promise<SetManifest | undefined> {
-  try {
-    return parseSetManifest(await readFile(join(keptPath(apps, name, serial), manifestName)));
-  } catch {
-    return undefined;
-  }
+  return await readKept(apps, name, serial).then(
+    ({ manifest }) => manifest,
+    () => undefined,
+  );
 }
 
 /** Drops what no app needs: versions that nobody can go back to, and images. */
@@ -128,50 +126,24 @@ async function changed(device: AppDevice, done: InstalledSet): Promise<ChangedAp
  * @param tree its signed set, with its images
  * @throws MosError what {@link installSet} throws, `program-failed` and `set-mixed` of images; the app of before runs then
  */
-export async function installApp(device: AppDevice, tree: string, force: boolean): Promise<ChangedApp> {
+export async function installApp(device: AppDevice, tree: string, options: AppOptions): Promise<ChangedApp> {
   const { keys, activation } = device;
   const needs = needsOf(device, false);
-  return await changed(device, await installSet(device, tree, keys, { force, activation, needs }));
+  return await changed(device, await installSet(device, tree, keys, { ...options, activation, needs }));
 }
 
-/** Brings a version that was kept back. @throws MosError `app-not-kept` */
-async function bringBack(device: AppDevice, name: string, serial: number): Promise<InstalledSet> {
-  const { apps, keys, activation } = device;
-  const manifest = await keptManifest(device, name, serial);
-  if (manifest === undefined) throw notKept(name);
-  const list = manifest.app?.unlisted === true ? { list: manifest } : {};
-  const options = { force: false, activation, needs: needsOf(device, true), kept: true, ...list };
-  return await installSet(device, keptPath(apps, name, serial), keys, options);
-}
-
-/** Data as it was before: what the quadlets of before need. */
-async function dataBack(device: AppDevice, name: string, serial: number | undefined): Promise<void> {
-  const data = { ...device, activation: undefined };
-  if (serial === undefined) await removeSet(data, name);
-  else await bringBack(data, name, serial);
-}
-
-/**
- * Installs an app of an archive without a list, data first; each of the two all or nothing.
- * @throws MosError as {@link installApp}; data and quadlets are then as before
- */
-export async function installNumberedApp(
+/** Installs an archive that was made for containers/validator. @throws MosError as {@link installApp} */
+export async function installArchive(
   device: AppDevice,
-  { quadlets, data }: NumberedApp,
-  force: boolean,
+  archive: string,
+  app: NumberedApp,
+  options: AppOptions,
 ): Promise<ChangedApp> {
-  const { keys, activation } = device;
-  const needs = needsOf(device, false);
-  const install = ({ tree, manifest: list }: MadeSet, started: Activation | undefined) =>
-    installSet(device, tree, keys, { force, activation: started, needs, list });
-  const before = data === undefined ? undefined : await ledgerOf(device, data.manifest.name);
-  const first = data === undefined ? undefined : await install(data, undefined);
-  try {
-    return await changed(device, await install(quadlets, activation));
-  } catch (error) {
-    if (first?.outcome === "installed") await dataBack(device, first.name, before?.app && before.serial);
-    throw error;
-  }
+  const { tidy: drop } = needsOf(device, false);
+  return await changed(
+    device,
+    await installNumbered(device, archive, app, { ...options, kept: false }, drop),
+  );
 }
 
 /**
@@ -179,19 +151,20 @@ export async function installNumberedApp(
  * @throws MosError `app-unknown`, `app-not-kept`, and what {@link installSet} throws
  */
 export async function rollbackApp(device: AppDevice, name: string): Promise<ChangedApp> {
+  const { apps, keys, activation } = device;
   const { previous } = await knownApp(device, name);
   if (previous === undefined) throw notKept(name);
-  const data = await ledgerOf(device, dataName(name));
-  if (data?.app === undefined || data.serial === previous) {
-    return await changed(device, await bringBack(device, name, previous));
+  const archive = await keptArchive(apps, name, previous);
+  const needs = needsOf(device, true);
+  const options = { force: false, unattended: false, kept: true };
+  if (archive !== undefined) {
+    const done = await withArchive(device, archive, (app) =>
+      installNumbered(device, archive, app, options, needs.tidy),
+    );
+    return await changed(device, done);
   }
-  await dataBack(device, data.name, previous);
-  try {
-    return await changed(device, await bringBack(device, name, previous));
-  } catch (error) {
-    await dataBack(device, data.name, data.serial);
-    throw error;
-  }
+  const { tree } = await readKept(apps, name, previous);
+  return await changed(device, await installSet(device, tree, keys, { ...options, activation, needs }));
 }
 
 async function knownApp(device: AppDevice, name: string): Promise<Ledger & { readonly app: App }> {
@@ -230,9 +203,9 @@ export async function listApps(
   systemd: Pick<ServiceManager, "showUnits"> | undefined,
 ): Promise<readonly ListedApp[]> {
   const listed: ListedApp[] = [];
-  for (const { name, serial, app, entries, previous } of await readLedgers(device.state)) {
-    // What another one has below /var/apps is no app of its own.
-    if (app === undefined || (app.unlisted === true && name.endsWith(dataName("")))) continue;
+  for (const ledger of await readLedgers(device.state)) {
+    const { name, serial, app, entries, previous } = ledger;
+    if (app === undefined || isData(ledger)) continue;
     const units = unitsOf(entries);
     const shown = (await systemd?.showUnits(units, ["Id", "ActiveState"])) ?? [];
     const states = new Map(shown.map((unit) => [unit["Id"], unit["ActiveState"]]));

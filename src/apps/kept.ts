@@ -1,10 +1,10 @@
 // Versions of apps that are kept, so that one can come back: the signed set of each without its images, in
 // STATE/NAME/SERIAL. Whole or not there: written beside, and given its name last.
-import { cp, readdir } from "node:fs/promises";
+import { cp, readdir, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { MosError, systemCode } from "../errors/mos-error.ts";
-import { imagesName } from "../signed-sets/set-manifest.ts";
-import { makeDirectory, moveFile, removeTree, removeWhole } from "../system/atomic-file.ts";
+import { imagesName, manifestName, parseSetManifest, type SetManifest } from "../signed-sets/set-manifest.ts";
+import { addDirectory, makeDirectory, moveFile, removeTree, removeWhole } from "../system/atomic-file.ts";
 import { run } from "../system/process.ts";
 
 /** Where a version of an app is kept. */
@@ -18,6 +18,44 @@ async function namesIn(directory: string): Promise<readonly string[]> {
   } catch (error) {
     if (systemCode(error) === "ENOENT") return [];
     throw error;
+  }
+}
+
+/** Keeps a version that has no list of its own: as the archive that it came in, with its signature. */
+export async function keepArchive(
+  apps: string,
+  name: string,
+  serial: number,
+  archive: string,
+): Promise<void> {
+  const path = keptPath(apps, name, serial);
+  if (dirname(archive) === path) return;
+  const file = basename(archive);
+  await removeWhole(path);
+  await addDirectory(path, [
+    [file, await readFile(archive)],
+    [`${file}.sig`, await readFile(`${archive}.sig`)],
+  ]);
+}
+
+/** The archive of such a version; undefined for one with a list. */
+export async function keptArchive(apps: string, name: string, serial: number): Promise<string | undefined> {
+  const path = keptPath(apps, name, serial);
+  const signature = (await namesIn(path)).find((file) => /\.(?:tar|tgz|tar\.gz|tar\.zst)\.sig$/.test(file));
+  return signature === undefined ? undefined : join(path, signature.slice(0, -".sig".length));
+}
+
+/** A version that is kept, and its list, whose signature nobody has checked. @throws MosError `app-not-kept` */
+export async function readKept(
+  apps: string,
+  name: string,
+  serial: number,
+): Promise<{ readonly tree: string; readonly manifest: SetManifest }> {
+  const tree = keptPath(apps, name, serial);
+  try {
+    return { tree, manifest: parseSetManifest(await readFile(join(tree, manifestName))) };
+  } catch (error) {
+    throw notKept(name, error);
   }
 }
 
@@ -58,8 +96,9 @@ export async function dropBut(apps: string, name: string, serials: readonly numb
 }
 
 /** @throws MosError `app-not-kept` */
-export function notKept(name: string): MosError {
-  return new MosError("app-not-kept", `cannot go back with app ${name}: no version before is kept`, {
+export function notKept(name: string, cause?: unknown): MosError {
+  return new MosError("app-not-kept", `cannot use app ${name}: no such version of it is kept`, {
     about: name,
+    ...(cause === undefined ? {} : { cause }),
   });
 }

@@ -9,14 +9,10 @@ import { MosError } from "../errors/mos-error.ts";
 import { fromText } from "../signed-files/byte-path.ts";
 import type { Run } from "../signed-files/engine.ts";
 import { validateFiles } from "../signed-files/validate.ts";
+import type { Ledger } from "../signed-sets/ledger.ts";
 import { listTree } from "../signed-sets/make-set.ts";
-import {
-  manifestName,
-  parseSetManifest,
-  type SetManifest,
-  writeSetManifest,
-} from "../signed-sets/set-manifest.ts";
-import { removeTree, writeFileAtomic } from "../system/atomic-file.ts";
+import { parseSetManifest, type SetManifest, writeSetManifest } from "../signed-sets/set-manifest.ts";
+import { removeTree } from "../system/atomic-file.ts";
 
 /** A set whose list was made here, in a directory. */
 export interface MadeSet {
@@ -40,6 +36,16 @@ function unusable(archive: string, why: string): MosError {
 /** Name of the set with what is below /var/apps. */
 export function dataName(name: string): string {
   return `${name}.data`;
+}
+
+/** What an archive has below /var/apps: no app of its own. */
+export function isData({ name, app }: Ledger): boolean {
+  return app?.unlisted === true && name.endsWith(dataName(""));
+}
+
+/** Whether a name is that of such an archive. */
+export function isNumberedArchive(path: string): boolean {
+  return archiveName.test(basename(path));
 }
 
 async function names(directory: string): Promise<readonly string[]> {
@@ -93,8 +99,6 @@ async function asTheyAre(
 async function made(root: string, tree: string, description: Omit<SetManifest, "entries">): Promise<MadeSet> {
   const entries = await listTree(tree, { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
   const manifest = { ...description, entries: await asTheyAre(root, { ...description, entries }) };
-  // For the day on which this version comes back.
-  await writeFileAtomic(join(tree, manifestName), writeSetManifest(manifest));
   return { tree, manifest: parseSetManifest(writeSetManifest(manifest)) };
 }
 

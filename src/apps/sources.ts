@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { asMosError, type ErrorDocument } from "../errors/mos-error.ts";
 import { withSetTree } from "../signed-sets/open-source.ts";
 import { manifestName } from "../signed-sets/set-manifest.ts";
-import { type AppDevice, type ChangedApp, installApp, installNumberedApp } from "./apps.ts";
+import { type AppDevice, type AppOptions, type ChangedApp, installApp, installArchive } from "./apps.ts";
+import { isNumberedArchive, readNumberedApp } from "./numbered-archive.ts";
 
 const bundleName = /\.(?:tar|tgz|tar\.gz|tar\.zst)$/;
 
@@ -23,23 +24,27 @@ export async function bundlesIn(source: string): Promise<readonly string[] | und
  * @throws MosError `signed-source-unusable`, `signed-file-unsigned`, `signed-file-invalid`, `archive-refused`, and what
  * {@link installApp} throws
  */
-export async function installSource(device: AppDevice, source: string, force: boolean): Promise<ChangedApp> {
-  return await withSetTree(source, device.keys, device.state, async (tree) => {
-    const isListed = tree === source || existsSync(join(tree, manifestName));
-    if (isListed) return await installApp(device, tree, force);
-    const { readNumberedApp } = await import("./numbered-archive.ts");
-    return await installNumberedApp(
-      device,
-      await readNumberedApp(source, tree, device.root, device.keys),
-      force,
-    );
+export async function installSource(
+  device: AppDevice,
+  source: string,
+  options: AppOptions,
+): Promise<ChangedApp> {
+  const { keys, state, root } = device;
+  return await withSetTree(source, keys, state, async (tree) => {
+    if (!isNumberedArchive(source) || existsSync(join(tree, manifestName))) {
+      return await installApp(device, tree, options);
+    }
+    return await installArchive(device, source, await readNumberedApp(source, tree, root, keys), options);
   });
 }
 
-/** What came of a bundle; `older`: what is installed is newer. */
+/**
+ * What came of a bundle; `older`: what is installed is newer, or the device went back from this one; `failed-before`: it
+ * did not run.
+ */
 interface InstalledBundle {
   readonly bundle: string;
-  readonly outcome: ChangedApp["outcome"] | "older" | "refused";
+  readonly outcome: ChangedApp["outcome"] | "older" | "failed-before" | "refused";
   readonly app?: ChangedApp;
   readonly error?: ErrorDocument;
 }
@@ -53,11 +58,12 @@ export async function installBundles(
   const done: InstalledBundle[] = [];
   for (const bundle of bundles) {
     try {
-      const app = await installSource(device, bundle, force);
+      const app = await installSource(device, bundle, { force, unattended: true });
       done.push({ bundle, outcome: app.outcome, app });
     } catch (thrown) {
       const error = asMosError(thrown);
-      if (error.code === "set-older") done.push({ bundle, outcome: "older" });
+      if (error.code === "app-failed-before") done.push({ bundle, outcome: "failed-before" });
+      else if (error.code === "set-older") done.push({ bundle, outcome: "older" });
       else done.push({ bundle, outcome: "refused", error: error.toDocument() });
     }
   }

@@ -225,6 +225,11 @@ export const catalogue = {
     means: "No app of this name is installed.",
     hint: "mosctl app list shows what is installed.",
   },
+  "app-failed-before": {
+    exit: refused,
+    means: "A version of an app was tried on this device before and did not run.",
+    hint: "Publish a corrected one; mosctl app install FILE tries this one again.",
+  },
   "app-not-kept": {
     exit: state,
     means: "The version of an app before this one is not on the device any more, or not all of it.",

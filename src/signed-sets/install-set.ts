@@ -5,20 +5,25 @@ import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { MosError, systemCode } from "../errors/mos-error.ts";
-import { fromText } from "../signed-files/byte-path.ts";
-import { digestFile } from "../signed-files/read-files.ts";
 import { makeDirectory } from "../system/atomic-file.ts";
-import type { OpenDirectory } from "../system/beneath.ts";
-import { copyChecked } from "../system/copy-checked.ts";
-import { createDirectory, createSymlink, openFile } from "../system/durable.ts";
+import { createDirectory } from "../system/durable.ts";
 import { withLock } from "../system/lock.ts";
 import { type Activation, afterChange, afterReturn, beforeChange, beforeReturn } from "./activation.ts";
 import { clearStage, finishOrGoBack, type Trial } from "./apply.ts";
 import { Destination } from "./destination.ts";
 import { type Journal, type Ledger, readJournals, readLedgers, writeJournal, writeLedger } from "./ledger.ts";
-import { checkTree, readSignedSet, refuseMixed } from "./read-set.ts";
+import { checkTree, readSignedSet } from "./read-set.ts";
+import {
+  checkCarried,
+  ledgerOf,
+  refuseMove,
+  refuseOlder,
+  refuseTaken,
+  refuseTakenBack,
+} from "./set-checks.ts";
 import { type SetEntry, type SetManifest, writeSetManifest } from "./set-manifest.ts";
-import { allUnitsOf, unitChange } from "./set-units.ts";
+import { unitChange } from "./set-units.ts";
+import { stage } from "./stage.ts";
 import { type Live, planSteps, type Step } from "./steps.ts";
 
 /** Where sets are installed, and what is known of them. */
@@ -90,60 +95,6 @@ export async function recoverSets(
   return await locked(places, "recovery of signed sets", () => settle(places, leaveReadOnly));
 }
 
-/** @throws MosError `set-older` */
-function refuseOlder({ name, serial }: SetManifest, digest: string, known: Ledger): void {
-  // The very one that is installed, also when a newer one was before it.
-  if (digest === known.manifest) return;
-  const newest = known.highest ?? known;
-  const about = name;
-  if (serial < newest.serial) {
-    const why = `${newest.serial} was installed`;
-    throw new MosError("set-older", `cannot install serial ${serial} of set ${name}: ${why}`, { about });
-  }
-  if (serial === newest.serial && digest !== newest.manifest) {
-    const why = "another one of this serial was installed";
-    throw new MosError("set-older", `cannot install serial ${serial} of set ${name}: ${why}`, { about });
-  }
-}
-
-/** @throws MosError `set-conflict` */
-function refuseMove({ name, destination }: SetManifest, known: Ledger): void {
-  if (destination !== known.destination && known.entries.length > 0) {
-    const hint = `mosctl set remove ${name} removes what is in ${known.destination}; then the set can move.`;
-    throw new MosError(
-      "set-conflict",
-      `cannot install set ${name} in ${destination}: it is in ${known.destination}`,
-      {
-        about: name,
-        hint,
-      },
-    );
-  }
-}
-
-/** Units of an app that another set makes already: systemd would take one of them. */
-function unitsTakenBy(others: readonly Ledger[], { app, entries }: SetManifest): readonly string[] {
-  const wanted = new Set(app === undefined ? [] : allUnitsOf(entries));
-  return others.flatMap((other) =>
-    allUnitsOf(other.entries)
-      .filter((unit) => wanted.has(unit))
-      .map((unit) => `${unit} is a unit of set ${other.name}`),
-  );
-}
-
-/** Paths that another set has already. */
-function takenBy(others: readonly Ledger[], { destination, entries }: SetManifest): readonly string[] {
-  const wanted = new Set(
-    entries.flatMap((entry) => (entry.type === "directory" ? [] : [join(destination, entry.path)])),
-  );
-  return others.flatMap((other) =>
-    other.entries.flatMap((entry) => {
-      const path = join(other.destination, entry.path);
-      return wanted.has(path) ? [`${path} belongs to set ${other.name}`] : [];
-    }),
-  );
-}
-
 async function lookAll(
   destination: Destination,
   listed: readonly SetEntry[],
@@ -163,62 +114,6 @@ async function lookAll(
   }
   return (path) =>
     live.get(path) ?? { kind: "none", isAsListed: false, ownership: { mode: 0, uid: 0, gid: 0 } };
-}
-
-const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-
-/** @returns what is wrong with the file in the set */
-async function stageFile(
-  tree: string,
-  entry: Extract<SetEntry, { type: "file" }>,
-  at: string,
-): Promise<string | undefined> {
-  await using file = await openFile(at, newFile, 0o600);
-  const digest = Buffer.from(entry.sha512, "hex");
-  if (!(await copyChecked(join(tree, entry.path), file, digest, entry.size))) {
-    return `${entry.path} has other content than listed`;
-  }
-  const { uid, gid } = await file.stat();
-  if (uid !== entry.uid || gid !== entry.gid) await file.chown(entry.uid, entry.gid);
-  await file.chmod(Number.parseInt(entry.mode, 8));
-  await file.sync();
-  return undefined;
-}
-
-/** Puts everything new beside its place. @throws MosError `set-mixed` */
-async function stage(
-  tree: string,
-  destination: Destination,
-  entries: readonly SetEntry[],
-  steps: readonly Step[],
-): Promise<void> {
-  await destination.create();
-  await clearStage(destination);
-  const top = await destination.open("");
-  if (top === undefined) throw new MosError("io-failed", "the destination is gone");
-  await createDirectory(top.at(destination.stageName), 0o700);
-  await top.sync();
-  const directory: OpenDirectory | undefined = await destination.open(destination.stageName);
-  if (directory === undefined) throw new MosError("io-failed", "the stage is gone");
-  const problems: string[] = [];
-  const staged = new Set<string>();
-  for (const step of steps) {
-    if (step.do !== "create" && step.do !== "replace") continue;
-    const { entry } = step;
-    staged.add(entry.path);
-    const at = directory.at(step.staged);
-    if (entry.type === "symlink") await createSymlink(entry.target, at);
-    else if (entry.type === "file")
-      problems.push(...[await stageFile(tree, entry, at)].filter((why) => why !== undefined));
-  }
-  // What is at its place already is not copied; in the set it has to be the same all the same.
-  for (const entry of entries) {
-    if (entry.type !== "file" || staged.has(entry.path)) continue;
-    const digest = digestFile(fromText(join(tree, entry.path)), false).toString("hex");
-    if (digest !== entry.sha512) problems.push(`${entry.path} has other content than listed`);
-  }
-  refuseMixed(problems, tree);
-  await directory.sync();
 }
 
 /** The paths of some kinds of steps. */
@@ -302,6 +197,8 @@ export interface InstallSetOptions {
   readonly kept?: boolean;
   /** Its list, where that was made on this device of something else that is signed. */
   readonly list?: SetManifest;
+  /** Nobody has asked for this very one. */
+  readonly unattended?: boolean;
 }
 
 /** What comes along with a set, in the same transaction. */
@@ -312,33 +209,8 @@ export interface SetNeeds {
   readonly tidy: () => Promise<void>;
 }
 
-/** What of a set is not installed as files is the same as listed. @throws MosError `set-mixed` */
-function checkCarried(tree: string, { carried = [] }: SetManifest): void {
-  const problems = carried.flatMap((entry) => {
-    if (entry.type !== "file") return [];
-    const digest = digestFile(fromText(join(tree, entry.path)), false).toString("hex");
-    return digest === entry.sha512 ? [] : [`${entry.path} has other content than listed`];
-  });
-  refuseMixed(problems, tree);
-}
-
 function madeHere(manifest: SetManifest): Awaited<ReturnType<typeof readSignedSet>> {
   return { manifest, digest: createHash("sha512").update(writeSetManifest(manifest)).digest("hex") };
-}
-
-/** What is to be known of a set once a version of it is installed. */
-function ledgerOf(manifest: SetManifest, digest: string, known: Ledger | undefined): Ledger {
-  const { name, serial, destination, entries, app } = manifest;
-  const newest = known?.highest ?? known;
-  const isOlder = newest !== undefined && newest.serial > serial;
-  const highest = isOlder ? { serial: newest.serial, manifest: newest.manifest } : undefined;
-  const isOther = known !== undefined && known.entries.length > 0 && known.serial !== serial;
-  const previous = isOther && known.app !== undefined ? known.serial : known?.previous;
-  return {
-    ...{ version: 1, name, serial, manifest: digest, destination, entries },
-    ...(app === undefined ? {} : { app, ...(previous === undefined ? {} : { previous }) }),
-    ...(highest === undefined ? {} : { highest }),
-  };
 }
 
 /**
@@ -353,7 +225,7 @@ export async function installSet(
   places: SetPlaces,
   tree: string,
   keys: readonly KeyObject[],
-  { force, activation, needs, kept = false, list }: InstallSetOptions,
+  { force, activation, needs, kept = false, list, unattended = false }: InstallSetOptions,
 ): Promise<InstalledSet> {
   return await locked(places, `installation of ${tree}`, async () => {
     await settle(places);
@@ -367,26 +239,26 @@ export async function installSet(
     }
     if (known !== undefined) {
       if (!kept) refuseOlder(manifest, digest, known);
+      if (unattended) refuseTakenBack(manifest, digest, known);
       refuseMove(manifest, known);
     }
     const others = ledgers.filter((ledger) => ledger !== known);
-    const taken = [...takenBy(others, manifest), ...unitsTakenBy(others, manifest)];
-    if (taken.length > 0) {
-      throw new MosError("set-conflict", `cannot install set ${name}: another set is there`, {
-        problems: taken,
-      });
-    }
+    refuseTaken(others, manifest);
     await checkTree(tree, manifest, !kept);
     if (!kept) checkCarried(tree, manifest);
     await using _ = { [Symbol.asyncDispose]: async () => await needs?.tidy() };
     await needs?.prepare(tree, manifest, known);
     const ledger = ledgerOf(manifest, digest, known);
-    const steps = await bring(places, {
-      ledger,
-      owned: known?.entries ?? [],
-      force,
-      activation,
-      prepare: (at, planned) => stage(tree, at, entries, planned),
+    const change = {
+      ...{ ledger, owned: known?.entries ?? [], force, activation },
+      prepare: (at: Destination, planned: readonly Step[]) => stage(tree, at, entries, planned),
+    };
+    const steps = await bring(places, change).catch(async (error: unknown) => {
+      const isUnhealthy = error instanceof MosError && error.code === "set-unhealthy";
+      if (isUnhealthy && known !== undefined && digest !== known.manifest) {
+        await writeLedger(places.state, { ...known, failed: { serial, manifest: digest } });
+      }
+      throw error;
     });
     const isKnown = known?.manifest === digest && known.entries.length === entries.length;
     if (steps.length === 0 && !isKnown) await writeLedger(places.state, ledger);

@@ -9,6 +9,8 @@ import { parseJson } from "../system/json.ts";
 import { appSchema, destinationSchema, entriesSchema, serialSchema, setNameSchema } from "./set-manifest.ts";
 import { stepSchema } from "./steps.ts";
 
+const releaseSchema = z.strictObject({ serial: serialSchema, manifest: z.string().regex(/^[0-9a-f]{128}$/) });
+
 const ledgerSchema = z.strictObject({
   version: z.literal(1),
   name: setNameSchema,
@@ -22,7 +24,9 @@ const ledgerSchema = z.strictObject({
   /** Of an app: the serial of the version that can come back. */
   previous: serialSchema.optional(),
   /** The newest that was ever installed, where that is not this one. */
-  highest: z.strictObject({ serial: serialSchema, manifest: z.string() }).optional(),
+  highest: releaseSchema.optional(),
+  /** What was tried since and did not run. */
+  failed: releaseSchema.optional(),
 });
 export type Ledger = z.infer<typeof ledgerSchema>;
 

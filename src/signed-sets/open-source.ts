@@ -45,13 +45,16 @@ async function isDirectory(path: string): Promise<boolean> {
   }
 }
 
+/** Followed by the process and a number of its own. */
 const unpackPrefix = ".unpack-";
+let unpacked = 0;
 
 /** Removes what processes have left that are no more. */
 async function clearLeftovers(state: string): Promise<void> {
   for (const name of await readdir(state)) {
     if (!name.startsWith(unpackPrefix)) continue;
-    const isRunning = existsSync(`/proc/${name.slice(unpackPrefix.length)}`);
+    const [pid = ""] = name.slice(unpackPrefix.length).split("-");
+    const isRunning = existsSync(`/proc/${pid}`);
     if (!isRunning) await removeTree(join(state, name));
   }
 }
@@ -72,7 +75,7 @@ export async function withSetTree<T>(
   const sha512 = verifiedDigest(source, keys);
   await makeDirectory(state, 0o700);
   await clearLeftovers(state);
-  const place = join(state, `${unpackPrefix}${process.pid}`);
+  const place = join(state, `${unpackPrefix}${process.pid}-${++unpacked}`);
   await removeTree(place);
   await createDirectory(place, 0o700);
   try {

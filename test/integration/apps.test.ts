@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { type AppDevice, listApps, removeApp, rollbackApp } from "../../src/apps/apps.ts";
 import { buildApp } from "../../src/apps/build-app.ts";
 import { type ImageStore, imageName } from "../../src/apps/image-store.ts";
+import { restoreApps } from "../../src/apps/restore.ts";
 import { bundlesIn, installBundles, installSource } from "../../src/apps/sources.ts";
 import { asMosError } from "../../src/errors/mos-error.ts";
 import { installSet, recoverSets } from "../../src/signed-sets/install-set.ts";
@@ -19,6 +20,9 @@ import { put, treeOf } from "../unit/signed-sets/set-fixture.ts";
 
 const { publicKey, privateKey } = generateKeyPairSync("ed25519");
 const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+
+/** By a person. */
+const asked = { force: false, unattended: false };
 
 interface MemoryImages extends ImageStore {
   readonly ids: Set<string>;
@@ -90,7 +94,7 @@ async function place(): Promise<Place> {
     return archive;
   };
   const install = (archive: string) =>
-    installSource(device, archive, false).then(
+    installSource(device, archive, asked).then(
       ({ outcome }) => outcome,
       (error: unknown) => asMosError(error).code,
     );
@@ -164,7 +168,7 @@ describe("an app", () => {
     const before = await at.installed();
     at.systemd.failing.add("new.service");
     const bundle = await at.bundle(2, "two", { "new.container": "[Container]\nRootfs=/x\n" });
-    await expect(installSource(at, bundle, false)).rejects.toMatchObject({
+    await expect(installSource(at, bundle, asked)).rejects.toMatchObject({
       code: "set-unhealthy",
       problems: ["new.service: it has failed"],
     });
@@ -219,7 +223,7 @@ describe("an app", () => {
     await copyFile(`${bundle}.sig`, at.path("unsigned.tar.gz.sig"));
     expect(await at.install(at.path("unsigned.tar.gz"))).toBe("signed-file-invalid");
     const other = { ...at, keys: [generateKeyPairSync("ed25519").publicKey] };
-    await expect(installSource(other, bundle, false)).rejects.toMatchObject({ code: "signed-file-invalid" });
+    await expect(installSource(other, bundle, asked)).rejects.toMatchObject({ code: "signed-file-invalid" });
     await appendFile(bundle, "x");
     expect(await at.install(bundle)).toBe("signed-file-invalid");
     expect(await at.installed()).toEqual({});
@@ -279,7 +283,7 @@ describe("an app", () => {
     expect(await treeOf(at.path("then/root/etc/quadlets"))).toEqual(before);
     expect(await listApps(then, at.systemd)).toMatchObject([{ version: "1.0" }]);
     // What the interrupted one has left goes with the next.
-    await installSource(then, at.path("radio-1.tar.gz"), false);
+    await installSource(then, at.path("radio-1.tar.gz"), asked);
     expect(await readdir(join(then.apps, "radio"))).toEqual(["1"]);
     expect(at.images.ids.size).toBe(1);
   });
@@ -304,6 +308,72 @@ describe("a directory of bundles", () => {
     expect(await outcomes()).toEqual(["installed", "installed", "refused"]);
     expect(await outcomes()).toEqual(["older", "unchanged", "refused"]);
     expect(await versions(at)).toMatchObject([{ version: "10.0", previous: "9.0" }]);
+  });
+});
+
+describe("by itself", () => {
+  const bundles = async (at: Place, ...names: string[]) =>
+    (await installBundles(at, names, false)).map(({ outcome }) => outcome);
+  test("a device does not go forward again to what a person went back from, but to what is newer", async () => {
+    const at = await place();
+    const two = (await at.install(await at.bundle(1, "one"))) && (await at.bundle(2, "two"));
+    expect(await bundles(at, two)).toEqual(["installed"]);
+    await rollbackApp(at, "radio");
+    expect(await bundles(at, two)).toEqual(["older"]);
+    expect(await versions(at)).toMatchObject([{ version: "1.0" }]);
+    expect(await bundles(at, await at.bundle(3, "three"))).toEqual(["installed"]);
+  });
+  test("a device does not try again what did not run, until a person asks for it", async () => {
+    const at = await place();
+    await at.install(await at.bundle(1, "one"));
+    at.systemd.failing.add("new.service");
+    const two = await at.bundle(2, "two", { "new.container": "[Container]\nRootfs=/x\n" });
+    expect(await bundles(at, two)).toEqual(["refused"]);
+    at.systemd.calls.length = 0;
+    expect(await bundles(at, two)).toEqual(["failed-before"]);
+    expect(at.systemd.calls).toEqual([]);
+    at.systemd.failing.clear();
+    expect(await at.install(two)).toBe("installed");
+  });
+});
+
+describe("a boot", () => {
+  const restore = (at: Place, trusted = at.keys) => restoreApps(at, at.apps, async () => trusted);
+  test("brings the files of apps back that are gone, by their signature, and starts nothing", async () => {
+    const at = await place();
+    await at.install(await at.bundle(1, "one", { "files/config": "c" }));
+    const before = await at.installed();
+    at.systemd.calls.length = 0;
+    expect(await restore(at)).toEqual({ restored: [], failed: [] });
+    await rm(at.path("root/etc"), { recursive: true });
+    expect(await restore(at)).toEqual({ restored: ["radio"], failed: [] });
+    expect(await at.installed()).toEqual(before);
+    expect(at.systemd.calls).toEqual([]);
+    expect(await versions(at)).toMatchObject([{ version: "1.0", previous: undefined }]);
+  });
+  test.each([
+    ["a file of it was altered", "radio.container", "set-mixed"],
+    ["its list was altered", ".mos-set.json", "signed-file-invalid"],
+  ])("does not bring an app back when %s", async (_, file, code) => {
+    const at = await place();
+    await at.install(await at.bundle(1, "one"));
+    await rm(at.path("root/etc"), { recursive: true });
+    const path = join(at.apps, "radio/1", file);
+    const bytes = await readFile(path);
+    await writeFile(path, bytes.with(bytes.length - 2, 0x58));
+    expect(await restore(at)).toMatchObject({ restored: [], failed: [{ name: "radio", error: { code } }] });
+    expect(Object.keys(await at.installed())).not.toContain("radio/radio.container");
+  });
+  test("does not bring an app back that nobody trusts any more, or that was removed", async () => {
+    const at = await place();
+    await at.install(await at.bundle(1, "one"));
+    await rm(at.path("root/etc"), { recursive: true });
+    const { publicKey: another } = generateKeyPairSync("ed25519");
+    expect(await restore(at, [another])).toMatchObject({
+      failed: [{ error: { code: "signed-file-invalid" } }],
+    });
+    await removeApp(at, "radio");
+    expect(await restore(at)).toEqual({ restored: [], failed: [] });
   });
 });
 

@@ -46,7 +46,7 @@ starts what was signed, whatever a registry has today. Devices take it with mosc
           variadic: true,
         },
         destination: {
-          ...required("Directory on the device; default /etc/containers/systemd/NAME", "DIR", word),
+          ...required("Directory on the device; default /run/containers/systemd/NAME", "DIR", word),
           optional: true,
         },
         owner: { ...required("Who owns everything; default 0:0", "UID:GID", parseOwner), optional: true },
@@ -71,7 +71,7 @@ starts what was signed, whatever a registry has today. Devices take it with mosc
       const archive = output ?? `${name}-${serial}.tar.gz`;
       const description = {
         ...{ name, version, serial },
-        destination: destination ?? `/etc/containers/systemd/${name}`,
+        destination: destination ?? `/run/containers/systemd/${name}`,
         ...{ uid, gid },
         images: image.map(([as, source]) => ({ name: as, source })),
       };

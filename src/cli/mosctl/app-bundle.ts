@@ -80,7 +80,7 @@ that were made for containers/validator (NAME6.tar.gz with var/quadlets and var/
       const device = await deviceOf(flags);
       const bundles = await bundlesIn(source);
       if (bundles === undefined) {
-        const done = await installSource(device, source, force);
+        const done = await installSource(device, source, { force, unattended: false });
         return stdout.write(json ? jsonText(done) : show(stdout, done));
       }
       const { installBundles } = await import("../../apps/sources.ts");

@@ -8,8 +8,6 @@ import { type JsonFlag, jsonFlag } from "../command.ts";
 
 export const word = (input: string): string => input;
 const stateDirectory = "/var/lib/mos/sets";
-/** Where containers/validator has its keys by convention. */
-export const keyDirectories = ["/usr/lib/validator/keys", "/etc/validator/keys"];
 
 export interface PlaceFlags extends JsonFlag {
   readonly root?: string;
@@ -63,22 +61,9 @@ export async function activationOf({ units, root }: RemoveFlags): Promise<Activa
   return { systemd, clock: monotonicClock, timeout, settle };
 }
 
-export async function keysOf({ key = [], keyDir = [] }: KeyFlags): Promise<readonly KeyObject[]> {
-  const [{ loadPublicKeys }, { fromText }, { existsSync }] = await Promise.all([
-    import("../../signed-files/keys.ts"),
-    import("../../signed-files/byte-path.ts"),
-    import("node:fs"),
-  ]);
-  const isGiven = key.length + keyDir.length > 0;
-  const directories = isGiven ? keyDir : keyDirectories.filter((directory) => existsSync(directory));
-  const report = {
-    problem: (code: ConstructorParameters<typeof MosError>[0], message: string): never => {
-      throw new MosError(code, `cannot use the keys: ${message}`);
-    },
-    info: (): void => undefined,
-  };
-  const run = { cwd: fromText(process.cwd()), strict: true, report };
-  return loadPublicKeys(key.map(fromText), directories.map(fromText), run) ?? [];
+/** @throws MosError `signed-key-invalid` */
+export async function keysOf({ key, keyDir }: KeyFlags): Promise<readonly KeyObject[]> {
+  return (await import("../../signed-files/device-keys.ts")).deviceKeys(key, keyDir);
 }
 
 export const keyFlags = {
@@ -93,7 +78,7 @@ export const keyFlags = {
   keyDir: {
     kind: "parsed",
     parse: word,
-    brief: `Directory of public keys; without any key, ${keyDirectories.join(" and ")}`,
+    brief: "Directory of public keys; without any key, /usr/lib/validator/keys and /etc/validator/keys",
     placeholder: "DIR",
     optional: true,
     variadic: true,
