@@ -104,6 +104,7 @@ export function ledgerOf(manifest: SetManifest, digest: string, known: Ledger | 
     ...{ version: 1, name, serial, manifest: digest, destination, entries },
     ...(app === undefined ? {} : { app, ...(previous === undefined ? {} : { previous }) }),
     ...(highest === undefined ? {} : { highest }),
+    ...(known?.failed !== undefined && known.failed.serial > serial ? { failed: known.failed } : {}),
   };
 }
 

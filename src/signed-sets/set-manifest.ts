@@ -89,7 +89,7 @@ const imageSchema = z.strictObject({
     .refine((name) => !control.test(name), "has control characters"),
 });
 
-export const appVersionSchema = z
+const appVersionSchema = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$/, "is no version: letters, digits and . _ + ~ -");
 

@@ -287,6 +287,32 @@ describe("an app", () => {
     expect(await readdir(join(then.apps, "radio"))).toEqual(["1"]);
     expect(at.images.ids.size).toBe(1);
   });
+  test("on trial when the power goes is the one before also where its files were in memory", async () => {
+    const at = await place();
+    await at.install(await at.bundle(1, "one"));
+    const before = await at.installed();
+    const { daemonReload } = at.systemd;
+    Object.assign(at.systemd, {
+      daemonReload: async () => {
+        await cp(at.path("state"), at.path("then/state"), { recursive: true });
+        await daemonReload();
+      },
+    });
+    await at.install(await at.bundle(2, "two", { "more/file": "x" }));
+    await mkdir(at.path("then/root"));
+    const then = {
+      ...at,
+      root: at.path("then/root"),
+      state: at.path("then/state/sets"),
+      apps: at.path("then/state/apps"),
+    };
+    expect(await recoverSets(then)).toEqual(["radio"]);
+    expect(await restoreApps(then, then.apps, async () => at.keys)).toEqual({
+      restored: ["radio"],
+      failed: [],
+    });
+    expect(await treeOf(at.path("then/root/etc/quadlets"))).toEqual(before);
+  });
 });
 
 describe("a directory of bundles", () => {
@@ -332,6 +358,9 @@ describe("by itself", () => {
     at.systemd.calls.length = 0;
     expect(await bundles(at, two)).toEqual(["failed-before"]);
     expect(at.systemd.calls).toEqual([]);
+    await rm(at.path("root/etc"), { recursive: true });
+    await restoreApps(at, at.apps, async () => at.keys);
+    expect(await bundles(at, two)).toEqual(["failed-before"]);
     at.systemd.failing.clear();
     expect(await at.install(two)).toBe("installed");
   });
