@@ -2,6 +2,7 @@
 // are installed by the transaction of sets; what is here is what comes along with it: images in podman's storage, and
 // the version before, which is kept and can come back.
 import type { KeyObject } from "node:crypto";
+import { basename, join } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import type { Activation } from "../signed-sets/activation.ts";
 import {
@@ -14,6 +15,7 @@ import {
 import { type Ledger, readJournals, readLedgers } from "../signed-sets/ledger.ts";
 import { type App, type AppImage, imagesName, type SetManifest } from "../signed-sets/set-manifest.ts";
 import { unitsOf } from "../signed-sets/set-units.ts";
+import { removeDirectory } from "../system/durable.ts";
 import type { ServiceManager } from "../systemd/manager.ts";
 import type { ImageStore } from "./image-store.ts";
 import { dropBut, keep, keptArchive, keptVersions, notKept, readKept } from "./kept.ts";
@@ -183,6 +185,10 @@ export async function removeApp(device: AppDevice, name: string): Promise<Change
   const done = await removeSet(device, name, device.activation, needs);
   const data = await ledgerOf(device, dataName(name));
   if (data?.app !== undefined) await removeSet(device, data.name, undefined, needs);
+  // The directory that was made for it.
+  if (basename(done.destination) === name) {
+    await removeDirectory(join(device.root, done.destination)).catch(() => undefined);
+  }
   return { ...done, version: app.version, previous: undefined };
 }
 

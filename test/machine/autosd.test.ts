@@ -1,6 +1,6 @@
 // The walkthrough of examples/autosd, every block of its README as it stands there: on this machine what is built, in a
 // guest what a device does. The guest's root gets what the example's image.yaml puts into a root.
-import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -75,6 +75,7 @@ beforeAll(async () => {
   // In place of podman build: the same program, in a root of Debian's busybox.
   await cp(await busyboxRoot(), join(work, "rootfs"), { recursive: true, verbatimSymlinks: true });
   await copyFile(join(example, "container/serve"), join(work, "rootfs/bin/serve"));
+  await writeFile(join(work, "rootfs/www/index.html"), "app a\n");
   await makeImage(join(work, "radio-image"), join(work, "rootfs"), ["/bin/serve"]);
   staged = await StagedMachine.boot("autosd", {
     initrd: await guestInitrd(),
@@ -165,9 +166,7 @@ describe("the walkthrough of AutoSD's demo", () => {
     const said = await device("archive");
     expect(said).toContain("Installed, and running.");
     expect(said).toMatch(/a +6 +6 +active/);
-    const page =
-      "curl --silent --fail --retry 10 --retry-connrefused http://127.0.0.1:8090/ -o /dev/null; echo $?";
-    expect((await staged.machine.exec(page, { accept: [0, 22] })).stdout).toBeTruthy();
+    expect(said.trimEnd().split("\n").at(-1)).toBe("app a");
   });
 
   it("runs where the initrd does nothing, by the service before basic.target", async () => {
