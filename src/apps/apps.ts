@@ -88,14 +88,15 @@ async function load({ images }: AppDevice, wanted: readonly AppImage[], layout: 
 /** What an app needs besides its files. @param kept whether it is a version that comes back, without images */
 function needsOf(device: AppDevice, kept: boolean): SetNeeds {
   return {
-    prepare: async (tree, { name, serial, app }) => {
+    prepare: async (tree, manifest) => {
+      const { name, app } = manifest;
       if (app === undefined) {
         const hint = "It is a set of files: mosctl set install takes it.";
         throw new MosError("set-invalid", `cannot install ${name}: it is no app`, { about: name, hint });
       }
       if (kept) await needImages(device, name, app);
       else await load(device, app.images, `${tree}/${imagesName}`);
-      await keep(device.apps, name, serial, tree);
+      await keep(device.apps, tree, manifest);
     },
     // What cannot go now goes with the next app: nothing that was asked for has failed.
     tidy: () => tidy(device).catch(() => undefined),

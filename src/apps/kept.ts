@@ -1,11 +1,20 @@
 // Versions of apps that are kept, so that one can come back: the signed set of each without its images, in
 // STATE/NAME/SERIAL. Whole or not there: written beside, and given its name last.
-import { cp, readdir, readFile } from "node:fs/promises";
+import { constants, createReadStream, existsSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { MosError, systemCode } from "../errors/mos-error.ts";
-import { imagesName, manifestName, parseSetManifest, type SetManifest } from "../signed-sets/set-manifest.ts";
-import { addDirectory, makeDirectory, moveFile, removeTree, removeWhole } from "../system/atomic-file.ts";
-import { run } from "../system/process.ts";
+import { refuseMixed } from "../signed-sets/read-set.ts";
+import {
+  manifestName,
+  parseSetManifest,
+  type SetEntry,
+  type SetManifest,
+  signatureName,
+} from "../signed-sets/set-manifest.ts";
+import { makeDirectory, moveFile, removeTree, removeWhole } from "../system/atomic-file.ts";
+import { copyChecked } from "../system/copy-checked.ts";
+import { createDirectory, createSymlink, exchange, openFile, syncDirectory } from "../system/durable.ts";
 
 /** Where a version of an app is kept. */
 export function keptPath(apps: string, name: string, serial: number): string {
@@ -21,6 +30,33 @@ async function namesIn(directory: string): Promise<readonly string[]> {
   }
 }
 
+const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** Copies a file durably but for its name, in pieces. */
+async function copyFile(from: string, to: string): Promise<void> {
+  await using file = await openFile(to, newFile, 0o600);
+  for await (const piece of createReadStream(from)) await file.writeFile(piece);
+  await file.sync();
+}
+
+/** Puts a directory that was written durably beside its place into it: there is one at every moment from the first on. */
+async function place(temporary: string, path: string): Promise<void> {
+  await syncDirectory(temporary);
+  if (!existsSync(path)) return await moveFile(temporary, path);
+  await exchange(temporary, path);
+  await syncDirectory(dirname(path));
+  await removeTree(temporary);
+}
+
+/** An empty directory beside the place of a version. What a power cut left there goes. */
+async function beside(path: string): Promise<string> {
+  await makeDirectory(dirname(path), 0o700);
+  const temporary = join(dirname(path), `.${basename(path)}.new`);
+  await removeTree(temporary);
+  await createDirectory(temporary, 0o700);
+  return temporary;
+}
+
 /** Keeps a version that has no list of its own: as the archive that it came in, with its signature. */
 export async function keepArchive(
   apps: string,
@@ -30,12 +66,9 @@ export async function keepArchive(
 ): Promise<void> {
   const path = keptPath(apps, name, serial);
   if (dirname(archive) === path) return;
-  const file = basename(archive);
-  await removeWhole(path);
-  await addDirectory(path, [
-    [file, await readFile(archive)],
-    [`${file}.sig`, await readFile(`${archive}.sig`)],
-  ]);
+  const temporary = await beside(path);
+  for (const file of [archive, `${archive}.sig`]) await copyFile(file, join(temporary, basename(file)));
+  await place(temporary, path);
 }
 
 /** The archive of such a version; undefined for one with a list. */
@@ -59,21 +92,37 @@ export async function readKept(
   }
 }
 
-/** Keeps a version, whose files were verified. */
-export async function keep(apps: string, name: string, serial: number, tree: string): Promise<void> {
+/** Copies one entry durably but for its name. @throws MosError `set-mixed` */
+async function copyEntry(tree: string, to: string, entry: SetEntry): Promise<void> {
+  const at = join(to, entry.path);
+  if (entry.type === "directory") return await createDirectory(at, 0o700);
+  if (entry.type === "symlink") return await createSymlink(entry.target, at);
+  await using file = await openFile(at, newFile, 0o600);
+  if (!(await copyChecked(join(tree, entry.path), file, Buffer.from(entry.sha512, "hex"), entry.size))) {
+    refuseMixed([`${entry.path} has other content than listed`], tree);
+  }
+  await file.sync();
+}
+
+/**
+ * Keeps a version without its images.
+ * @param tree where it is, with its list and the signature
+ * @throws MosError `set-mixed`, or the system's error
+ */
+export async function keep(
+  apps: string,
+  tree: string,
+  { name, serial, entries }: SetManifest,
+): Promise<void> {
   const path = keptPath(apps, name, serial);
   if (tree === path) return;
-  await makeDirectory(dirname(path), 0o700);
-  const temporary = join(dirname(path), `.${basename(path)}.new`);
-  await removeTree(temporary);
-  await cp(tree, temporary, {
-    recursive: true,
-    verbatimSymlinks: true,
-    filter: (source) => source !== join(tree, imagesName),
-  });
-  await run("sync", ["--file-system", temporary], { timeoutMs: 10 * 60_000 });
-  await removeWhole(path);
-  await moveFile(temporary, path);
+  const temporary = await beside(path);
+  for (const entry of entries) await copyEntry(tree, temporary, entry);
+  for (const file of [manifestName, signatureName]) await copyFile(join(tree, file), join(temporary, file));
+  for (const { path: inside } of entries.filter(({ type }) => type === "directory")) {
+    await syncDirectory(join(temporary, inside));
+  }
+  await place(temporary, path);
 }
 
 /** Serials of what is kept of each app. */
