@@ -27,6 +27,12 @@ const programs = {
     run: async (args) => {
       if (args.length === 1 && args[0] === "--stage=initrd")
         return await (await import("./agent/initrd-stage.ts")).main();
+      if (args.length === 1 && args[0] === "--stage=initrd-files")
+        return await (await import("./agent/files-stage.ts")).initrdMain();
+      if (args.length === 1 && args[0] === "--stage=sets")
+        return await (await import("./agent/files-stage.ts")).setsMain();
+      if (args.length === 1 && args[0] === "--stage=files")
+        return await (await import("./agent/files-stage.ts")).runningMain();
       return await (await import("./agent/daemon.ts")).main(args);
     },
   },

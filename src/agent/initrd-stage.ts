@@ -2,8 +2,6 @@
 // system changes over to that root, brings up the current generation as far as that goes without a service manager: it
 // verifies, renders, and writes the units where the running system's first transaction finds them. Its outcome is a
 // word, written down; a policy says with which of them the device boots on.
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { exitCodes } from "../errors/catalogue.ts";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { bootTransaction } from "../systemd/boot-transaction.ts";
@@ -11,14 +9,9 @@ import { loadPolicy, type Policy, type StageOutcome } from "../trust/policy.ts";
 import { type BootOutcome, type BootTimings, boot } from "./boot.ts";
 import { type AgentContext, deviceContext, processAgeMs } from "./context.ts";
 import { deviceFailures } from "./device-failures.ts";
+import { stateReport } from "./initrd-state.ts";
 import { log } from "./log.ts";
 import { type InitrdRecord, writeInitrdRecord } from "./stage-record.ts";
-
-/** What the script of the initrd says about the state (initrd-hooks/dracut/60mos/mos-state.sh). */
-function stateReport({ places }: AgentContext): string | undefined {
-  const path = join(places.run, "initrd-state");
-  return existsSync(path) ? readFileSync(path, "utf8").trim().slice(0, 4096) : undefined;
-}
 
 type Ending = Omit<InitrdRecord, "version" | "bootsOn" | "state">;
 
@@ -65,7 +58,7 @@ export async function initrdStage(device: AgentContext): Promise<{
   readonly timings: BootTimings | undefined;
 }> {
   const context = { ...device, systemd: bootTransaction(device.unitDirectory) };
-  const state = stateReport(context);
+  const state = stateReport(context.places);
   const end = async (ending: Ending): Promise<InitrdRecord> => ({
     ...{ version: 1, ...ending, bootsOn: await mayBootOn(context, ending.outcome) },
     ...(state === undefined ? {} : { state }),

@@ -1,6 +1,7 @@
 // What `mosctl status` and GET /v1/status answer. Computed each time from what is on disk and what systemd and
 // the kernel report; nothing in it is remembered.
 import type { ErrorDocument } from "../errors/mos-error.ts";
+import type { FilesRecord } from "./files-record.ts";
 import type { OperationInfo } from "./running-operation.ts";
 import type { InitrdRecord, ServiceRecord } from "./stage-record.ts";
 
@@ -84,6 +85,8 @@ export interface BootStatus {
   readonly initrd: Omit<InitrdRecord, "version" | "bootsOn">;
   /** What was left to the agent at its first start; absent before that. */
   readonly service?: ServiceRecord["outcome"];
+  /** What became of signed files and sets in the initrd; absent where it had nothing to do with them. */
+  readonly files?: Omit<FilesRecord, "version">;
 }
 
 export interface Status {

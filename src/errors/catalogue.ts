@@ -173,6 +173,11 @@ export const catalogue = {
     means: "What is to be signed, validated or installed is not there, or is no file, link or directory.",
     hint: "Name files that are there; directories need --recursive.",
   },
+  "signed-source-missing": {
+    exit: input,
+    means: "Nothing is where signed files are to be installed from.",
+    hint: "On a first boot it may come later: systemctl restart mos-validator installs what is there then.",
+  },
   "signed-config-invalid": {
     exit: input,
     means: "A configuration of validator is missing, cannot be read, or says what was probably not meant.",
@@ -229,6 +234,26 @@ export const catalogue = {
     exit: refused,
     means: "A signed set would replace what does not belong to it.",
     hint: "Remove the file, or take it over with --force.",
+  },
+  "app-invalid": {
+    exit: input,
+    means: "An app cannot be made of what was given for it.",
+    hint: "docs/how-to/apps.md says what an app is made of.",
+  },
+  "app-unknown": {
+    exit: input,
+    means: "No app of this name is installed.",
+    hint: "mosctl app list shows what is installed.",
+  },
+  "app-failed-before": {
+    exit: refused,
+    means: "A version of an app was tried on this device before and did not run.",
+    hint: "Publish a corrected one; mosctl app install FILE tries this one again.",
+  },
+  "app-not-kept": {
+    exit: state,
+    means: "The version of an app before this one is not on the device any more, or not all of it.",
+    hint: "Install it from its bundle, signed anew with a higher serial.",
   },
   "set-unhealthy": {
     exit: unhealthy,

@@ -127,7 +127,7 @@ async function installConfig(run: Run, path: ByteText): Promise<Outcome> {
 }
 
 /** Files of a configuration directory: every name in it; strictly only *.conf may be there. */
-function configsIn(run: Run, directory: ByteText): readonly ByteText[] | undefined {
+export function configsIn(run: Run, directory: ByteText): readonly ByteText[] | undefined {
   let names: readonly ByteText[];
   try {
     names = namesIn(absolute(run, directory));

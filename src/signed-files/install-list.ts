@@ -60,6 +60,15 @@ function visitDirectory(tree: Tree, directory: ByteText, destination: ByteText):
   return isWell;
 }
 
+function isAnything(path: ByteText): boolean {
+  try {
+    kindAt(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** @returns whether it went well */
 function visitSource(run: Run, options: InstallOptions, path: ByteText, visit: Visit): boolean {
   const { report, strict } = run;
@@ -88,7 +97,10 @@ function visitSource(run: Run, options: InstallOptions, path: ByteText, visit: V
     return visitOne({ run, base, prefix, visit }, path, below(destination, baseName(path)));
   }
   if (!strict) return true;
-  return unusable(kind === undefined ? "nothing is there" : "it is no file and no directory");
+  if (kind !== undefined) return unusable("it is no file and no directory");
+  if (isAnything(path)) return unusable("it is a link to nothing");
+  report.problem("signed-source-missing", `Can't install '${toText(path)}': nothing is there`);
+  return false;
 }
 
 /**

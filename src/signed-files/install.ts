@@ -82,7 +82,7 @@ async function installChecked(
     isWell = false;
   }
   if (isWell && files.length === 0) {
-    run.report.problem("signed-source-unusable", `There is nothing to install in '${toText(top)}'`);
+    run.report.problem("signed-source-missing", `There is nothing to install in '${toText(top)}'`);
     isWell = false;
   }
   if (!isWell) return false;

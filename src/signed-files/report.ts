@@ -6,6 +6,8 @@ import { systemCode } from "../errors/mos-error.ts";
 export interface Report {
   readonly problem: (code: ErrorCode, message: string) => void;
   readonly info: (message: string) => void;
+  /** Is told of each file that a strict installation has written, by its destination. */
+  readonly installed?: (destination: string) => void;
 }
 
 /** As the C library says it (strerror of glibc), which is what scripts look for. */

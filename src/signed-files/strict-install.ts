@@ -46,22 +46,24 @@ async function present(at: string, { content }: Verified): Promise<"none" | "sam
   return digestFile(fromText(at), false).equals(content.sha512) ? "same" : "other";
 }
 
-async function place(directory: OpenDirectory, name: string, { path, content }: Verified): Promise<void> {
-  const temporary = directory.at(`.${name}.${randomBytes(6).toString("hex")}.tmp`);
+/** Writes the content beside its place. @returns its name there */
+async function stage(directory: OpenDirectory, name: string, { path, content }: Verified): Promise<string> {
+  const temporary = `.${name}.${randomBytes(6).toString("hex")}.tmp`;
+  const at = directory.at(temporary);
   try {
     if (content.type === "symlink") {
-      await createSymlink(utf8(content.target), temporary);
+      await createSymlink(utf8(content.target), at);
     } else {
-      await using file = await openFile(temporary, newFile, 0o600);
+      await using file = await openFile(at, newFile, 0o600);
       if (!(await copyChecked(toBytes(path), file, content.sha512))) {
         throw new MosError("signed-file-invalid", `${toText(path)} changed while it was installed`);
       }
       await file.chmod(0o644);
       await file.sync();
     }
-    await rename(temporary, directory.at(name));
+    return temporary;
   } catch (error) {
-    await unlink(temporary).catch(() => undefined);
+    await unlink(at).catch(() => undefined);
     throw error;
   }
 }
@@ -98,42 +100,95 @@ class Target {
   }
 }
 
-/** One file, unless it is there already. */
-async function install(run: Run, file: Verified, directory: OpenDirectory, force: boolean): Promise<void> {
+/** A file that has to be written: where, and under which name it lies beside its place. */
+interface Staged {
+  readonly file: Verified;
+  readonly inside: ByteText;
+  readonly temporary: string;
+}
+
+/** Whether a file has to be written. @throws MosError `signed-destination-unsafe` */
+async function isWanted(
+  run: Run,
+  file: Verified,
+  directory: OpenDirectory,
+  force: boolean,
+): Promise<boolean> {
   const { destination } = file;
-  const name = utf8(baseName(destination));
-  const found = await present(directory.at(name), file);
-  if (found === "same") return run.report.info(`File '${toText(destination)}' already exist, ignoring`);
+  const found = await present(directory.at(utf8(baseName(destination))), file);
+  if (found === "same") {
+    run.report.info(`File '${toText(destination)}' already exist, ignoring`);
+    return false;
+  }
   if (found === "no file" || (found === "other" && !force)) {
     const why = found === "other" ? "another file is there" : "what is there is no file";
     throw new MosError("signed-destination-unsafe", `cannot install '${toText(destination)}': ${why}`);
   }
-  await place(directory, name, file);
-  run.report.info(`Installed file '${toText(destination)}'`);
+  return true;
 }
 
-/** Writes files that were verified, all of them. @returns whether all went well; what did not was reported */
+async function discard(target: Target, staged: readonly Staged[]): Promise<void> {
+  for (const { inside, temporary } of staged) {
+    const directory = await target.open(inside).catch(() => undefined);
+    if (directory !== undefined) await unlink(directory.at(temporary)).catch(() => undefined);
+  }
+}
+
+/** Puts everything beside its place; what fails leaves nothing behind. */
+async function stageAll(
+  run: Run,
+  files: readonly Verified[],
+  top: ByteText,
+  target: Target,
+  force: boolean,
+): Promise<readonly Staged[]> {
+  const staged: Staged[] = [];
+  try {
+    for (const file of files) {
+      const inside = relativeTo(directoryOf(file.destination), top) ?? fromText("");
+      const directory = await target.open(inside);
+      if (!(await isWanted(run, file, directory, force))) continue;
+      const temporary = await stage(directory, utf8(baseName(file.destination)), file);
+      staged.push({ file, inside, temporary });
+    }
+    return staged;
+  } catch (error) {
+    await discard(target, staged);
+    throw error;
+  }
+}
+
+/**
+ * Writes files that were verified, all of them: each lies durably beside its place before the first name changes.
+ * @returns whether all went well; what did not was reported
+ */
 export async function installStrictly(
   run: Run,
   files: readonly Verified[],
   top: ByteText,
   force: boolean,
 ): Promise<boolean> {
+  const target = new Target(utf8(top));
   try {
     await makeDirectory(utf8(top));
-    const target = new Target(utf8(top));
-    try {
-      for (const file of files) {
-        const inside = relativeTo(directoryOf(file.destination), top) ?? fromText("");
-        await install(run, file, await target.open(inside), force);
+    const staged = await stageAll(run, files, top, target, force);
+    for (const [done, { file, inside, temporary }] of staged.entries()) {
+      const directory = await target.open(inside);
+      try {
+        await rename(directory.at(temporary), directory.at(utf8(baseName(file.destination))));
+      } catch (error) {
+        await discard(target, staged.slice(done));
+        throw error;
       }
-    } finally {
-      await target.leave();
+      run.report.info(`Installed file '${toText(file.destination)}'`);
+      run.report.installed?.(toText(file.destination));
     }
     return true;
   } catch (error) {
     const { code, message } = asMosError(error);
     run.report.problem(code, message);
     return false;
+  } finally {
+    await target.leave();
   }
 }

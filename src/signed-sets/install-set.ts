@@ -1,23 +1,29 @@
 // Installing a signed set, all or nothing: everything is verified and lies beside its place before the first name
 // changes; then a journal says what is left to do, so that whoever comes next can go on, or back.
-import type { KeyObject } from "node:crypto";
+import { createHash, type KeyObject } from "node:crypto";
 import { constants } from "node:fs";
-import { join } from "node:path";
-import { MosError } from "../errors/mos-error.ts";
-import { fromText } from "../signed-files/byte-path.ts";
-import { digestFile } from "../signed-files/read-files.ts";
+import { access } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { MosError, systemCode } from "../errors/mos-error.ts";
 import { makeDirectory } from "../system/atomic-file.ts";
-import type { OpenDirectory } from "../system/beneath.ts";
-import { copyChecked } from "../system/copy-checked.ts";
-import { createDirectory, createSymlink, openFile } from "../system/durable.ts";
+import { createDirectory } from "../system/durable.ts";
 import { withLock } from "../system/lock.ts";
 import { type Activation, afterChange, afterReturn, beforeChange, beforeReturn } from "./activation.ts";
 import { clearStage, finishOrGoBack, type Trial } from "./apply.ts";
 import { Destination } from "./destination.ts";
 import { type Journal, type Ledger, readJournals, readLedgers, writeJournal, writeLedger } from "./ledger.ts";
-import { checkTree, readSignedSet, refuseMixed } from "./read-set.ts";
-import type { SetEntry, SetManifest } from "./set-manifest.ts";
+import { checkTree, readSignedSet } from "./read-set.ts";
+import {
+  checkCarried,
+  ledgerOf,
+  refuseMove,
+  refuseOlder,
+  refuseTaken,
+  refuseTakenBack,
+} from "./set-checks.ts";
+import { type SetEntry, type SetManifest, writeSetManifest } from "./set-manifest.ts";
 import { unitChange } from "./set-units.ts";
+import { stage } from "./stage.ts";
 import { type Live, planSteps, type Step } from "./steps.ts";
 
 /** Where sets are installed, and what is known of them. */
@@ -46,10 +52,23 @@ function destinationOf(
   return new Destination(root, destination, name);
 }
 
+/** Whether a destination, or what there is on the way to it, is on a file system that takes no changes now. */
+async function isReadOnly(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.W_OK);
+    return false;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT" && path !== "/") return await isReadOnly(dirname(path));
+    return systemCode(error) === "EROFS";
+  }
+}
+
 /** Goes on with what a power cut or a crash interrupted. @returns names of the sets that it was about */
-async function settle(places: SetPlaces): Promise<readonly string[]> {
-  const journals = await readJournals(places.state);
-  for (const journal of journals) {
+async function settle(places: SetPlaces, leaveReadOnly = false): Promise<readonly string[]> {
+  const settled: string[] = [];
+  for (const journal of await readJournals(places.state)) {
+    if (leaveReadOnly && (await isReadOnly(join(places.root, journal.ledger.destination)))) continue;
+    settled.push(journal.ledger.name);
     const destination = destinationOf(places, journal.ledger);
     try {
       await finishOrGoBack(places.state, destination, journal);
@@ -57,7 +76,7 @@ async function settle(places: SetPlaces): Promise<readonly string[]> {
       await destination.close();
     }
   }
-  return journals.map(({ ledger }) => ledger.name);
+  return settled;
 }
 
 async function locked<T>({ state }: SetPlaces, purpose: string, work: () => Promise<T>): Promise<T> {
@@ -65,56 +84,15 @@ async function locked<T>({ state }: SetPlaces, purpose: string, work: () => Prom
   return await withLock(join(state, ".lock"), purpose, work);
 }
 
-/** @returns names of sets whose installation was interrupted, and is done or undone now */
-export async function recoverSets(places: SetPlaces): Promise<readonly string[]> {
-  return await locked(places, "recovery of signed sets", () => settle(places));
-}
-
-/** @throws MosError `set-older`, `set-conflict` */
-function refuse({ name, serial, destination }: SetManifest, digest: string, known: Ledger | undefined): void {
-  if (known === undefined) return;
-  if (serial < known.serial) {
-    throw new MosError(
-      "set-older",
-      `cannot install serial ${serial} of set ${name}: ${known.serial} was installed`,
-      {
-        about: name,
-      },
-    );
-  }
-  if (serial === known.serial && digest !== known.manifest) {
-    throw new MosError(
-      "set-older",
-      `cannot install serial ${serial} of set ${name}: another one of this serial was installed`,
-      {
-        about: name,
-      },
-    );
-  }
-  if (destination !== known.destination && known.entries.length > 0) {
-    const hint = `mosctl set remove ${name} removes what is in ${known.destination}; then the set can move.`;
-    throw new MosError(
-      "set-conflict",
-      `cannot install set ${name} in ${destination}: it is in ${known.destination}`,
-      {
-        about: name,
-        hint,
-      },
-    );
-  }
-}
-
-/** Paths that another set has already. */
-function takenBy(others: readonly Ledger[], { destination, entries }: SetManifest): readonly string[] {
-  const wanted = new Set(
-    entries.flatMap((entry) => (entry.type === "directory" ? [] : [join(destination, entry.path)])),
-  );
-  return others.flatMap((other) =>
-    other.entries.flatMap((entry) => {
-      const path = join(other.destination, entry.path);
-      return wanted.has(path) ? [`${path} belongs to set ${other.name}`] : [];
-    }),
-  );
+/**
+ * @param options `leaveReadOnly`: leave alone what is on a file system that cannot be written now, as in an initrd
+ * @returns names of sets whose installation was interrupted, and is done or undone now
+ */
+export async function recoverSets(
+  places: SetPlaces,
+  { leaveReadOnly = false }: { readonly leaveReadOnly?: boolean } = {},
+): Promise<readonly string[]> {
+  return await locked(places, "recovery of signed sets", () => settle(places, leaveReadOnly));
 }
 
 async function lookAll(
@@ -136,62 +114,6 @@ async function lookAll(
   }
   return (path) =>
     live.get(path) ?? { kind: "none", isAsListed: false, ownership: { mode: 0, uid: 0, gid: 0 } };
-}
-
-const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-
-/** @returns what is wrong with the file in the set */
-async function stageFile(
-  tree: string,
-  entry: Extract<SetEntry, { type: "file" }>,
-  at: string,
-): Promise<string | undefined> {
-  await using file = await openFile(at, newFile, 0o600);
-  const digest = Buffer.from(entry.sha512, "hex");
-  if (!(await copyChecked(join(tree, entry.path), file, digest, entry.size))) {
-    return `${entry.path} has other content than listed`;
-  }
-  const { uid, gid } = await file.stat();
-  if (uid !== entry.uid || gid !== entry.gid) await file.chown(entry.uid, entry.gid);
-  await file.chmod(Number.parseInt(entry.mode, 8));
-  await file.sync();
-  return undefined;
-}
-
-/** Puts everything new beside its place. @throws MosError `set-mixed` */
-async function stage(
-  tree: string,
-  destination: Destination,
-  entries: readonly SetEntry[],
-  steps: readonly Step[],
-): Promise<void> {
-  await destination.create();
-  await clearStage(destination);
-  const top = await destination.open("");
-  if (top === undefined) throw new MosError("io-failed", "the destination is gone");
-  await createDirectory(top.at(destination.stageName), 0o700);
-  await top.sync();
-  const directory: OpenDirectory | undefined = await destination.open(destination.stageName);
-  if (directory === undefined) throw new MosError("io-failed", "the stage is gone");
-  const problems: string[] = [];
-  const staged = new Set<string>();
-  for (const step of steps) {
-    if (step.do !== "create" && step.do !== "replace") continue;
-    const { entry } = step;
-    staged.add(entry.path);
-    const at = directory.at(step.staged);
-    if (entry.type === "symlink") await createSymlink(entry.target, at);
-    else if (entry.type === "file")
-      problems.push(...[await stageFile(tree, entry, at)].filter((why) => why !== undefined));
-  }
-  // What is at its place already is not copied; in the set it has to be the same all the same.
-  for (const entry of entries) {
-    if (entry.type !== "file" || staged.has(entry.path)) continue;
-    const digest = digestFile(fromText(join(tree, entry.path)), false).toString("hex");
-    if (digest !== entry.sha512) problems.push(`${entry.path} has other content than listed`);
-  }
-  refuseMixed(problems, tree);
-  await directory.sync();
 }
 
 /** The paths of some kinds of steps. */
@@ -269,6 +191,26 @@ async function bring(
 export interface InstallSetOptions {
   readonly force: boolean;
   readonly activation?: Activation | undefined;
+  /** What a set needs besides its files. */
+  readonly needs?: SetNeeds;
+  /** It is a version that was kept: it may be older than the one that runs, and its images are not with it. */
+  readonly kept?: boolean;
+  /** Its list, where that was made on this device of something else that is signed. */
+  readonly list?: SetManifest;
+  /** Nobody has asked for this very one. */
+  readonly unattended?: boolean;
+}
+
+/** What comes along with a set, in the same transaction. */
+export interface SetNeeds {
+  /** Before anything is changed that anybody could notice; everything of the set is verified. */
+  readonly prepare: (tree: string, manifest: SetManifest, known: Ledger | undefined) => Promise<void>;
+  /** When it is over, whatever way: what nobody needs any more can go. */
+  readonly tidy: () => Promise<void>;
+}
+
+function madeHere(manifest: SetManifest): Awaited<ReturnType<typeof readSignedSet>> {
+  return { manifest, digest: createHash("sha512").update(writeSetManifest(manifest)).digest("hex") };
 }
 
 /**
@@ -283,32 +225,40 @@ export async function installSet(
   places: SetPlaces,
   tree: string,
   keys: readonly KeyObject[],
-  { force, activation }: InstallSetOptions,
+  { force, activation, needs, kept = false, list, unattended = false }: InstallSetOptions,
 ): Promise<InstalledSet> {
   return await locked(places, `installation of ${tree}`, async () => {
     await settle(places);
-    const { manifest, digest } = await readSignedSet(tree, keys);
+    const { manifest, digest } = list === undefined ? await readSignedSet(tree, keys) : madeHere(list);
     const { name, serial, destination, entries } = manifest;
     const ledgers = await readLedgers(places.state);
     const known = ledgers.find((ledger) => ledger.name === name);
-    refuse(manifest, digest, known);
-    const taken = takenBy(
-      ledgers.filter((ledger) => ledger !== known),
-      manifest,
-    );
-    if (taken.length > 0) {
-      throw new MosError("set-conflict", `cannot install set ${name}: another set is there`, {
-        problems: taken,
-      });
+    if (manifest.app !== undefined && needs === undefined) {
+      const hint = "mosctl app install takes it, with its images.";
+      throw new MosError("set-invalid", `cannot install ${name}: it is an app`, { about: name, hint });
     }
-    await checkTree(tree, manifest);
-    const ledger: Ledger = { version: 1, name, serial, manifest: digest, destination, entries };
-    const steps = await bring(places, {
-      ledger,
-      owned: known?.entries ?? [],
-      force,
-      activation,
-      prepare: (at, planned) => stage(tree, at, entries, planned),
+    if (known !== undefined) {
+      if (!kept) refuseOlder(manifest, digest, known);
+      if (unattended) refuseTakenBack(manifest, digest, known);
+      refuseMove(manifest, known);
+    }
+    const others = ledgers.filter((ledger) => ledger !== known);
+    refuseTaken(others, manifest);
+    await checkTree(tree, manifest, !kept);
+    if (!kept) checkCarried(tree, manifest);
+    await using _ = { [Symbol.asyncDispose]: async () => await needs?.tidy() };
+    await needs?.prepare(tree, manifest, known);
+    const ledger = ledgerOf(manifest, digest, known);
+    const change = {
+      ...{ ledger, owned: known?.entries ?? [], force, activation },
+      prepare: (at: Destination, planned: readonly Step[]) => stage(tree, at, entries, planned),
+    };
+    const steps = await bring(places, change).catch(async (error: unknown) => {
+      const isUnhealthy = error instanceof MosError && error.code === "set-unhealthy";
+      if (isUnhealthy && known !== undefined && digest !== known.manifest) {
+        await writeLedger(places.state, { ...known, failed: { serial, manifest: digest } });
+      }
+      throw error;
     });
     const isKnown = known?.manifest === digest && known.entries.length === entries.length;
     if (steps.length === 0 && !isKnown) await writeLedger(places.state, ledger);
@@ -326,6 +276,7 @@ export async function removeSet(
   places: SetPlaces,
   name: string,
   activation?: Activation,
+  needs?: Pick<SetNeeds, "tidy">,
 ): Promise<InstalledSet> {
   return await locked(places, `removal of set ${name}`, async () => {
     await settle(places);
@@ -336,7 +287,9 @@ export async function removeSet(
         hint: "mosctl set list shows what is installed.",
       });
     }
-    const ledger: Ledger = { ...known, entries: [] };
+    await using _ = { [Symbol.asyncDispose]: async () => await needs?.tidy() };
+    const { app: _app, previous: _previous, ...rest } = known;
+    const ledger: Ledger = { ...rest, entries: [] };
     const steps = await bring(places, {
       ledger,
       owned: known.entries,

@@ -6,8 +6,10 @@ import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { removeFile, writeFileAtomic } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
-import { destinationSchema, entriesSchema, serialSchema, setNameSchema } from "./set-manifest.ts";
+import { appSchema, destinationSchema, entriesSchema, serialSchema, setNameSchema } from "./set-manifest.ts";
 import { stepSchema } from "./steps.ts";
+
+const releaseSchema = z.strictObject({ serial: serialSchema, manifest: z.string().regex(/^[0-9a-f]{128}$/) });
 
 const ledgerSchema = z.strictObject({
   version: z.literal(1),
@@ -18,6 +20,13 @@ const ledgerSchema = z.strictObject({
   destination: destinationSchema,
   /** What belongs to the set; nothing, once it was removed. */
   entries: entriesSchema,
+  app: appSchema.optional(),
+  /** Of an app: the serial of the version that can come back. */
+  previous: serialSchema.optional(),
+  /** The newest that was ever installed, where that is not this one. */
+  highest: releaseSchema.optional(),
+  /** What was tried since and did not run. */
+  failed: releaseSchema.optional(),
 });
 export type Ledger = z.infer<typeof ledgerSchema>;
 
@@ -84,11 +93,18 @@ export async function writeLedger(state: string, ledger: Ledger): Promise<void> 
   await writeFileAtomic(path, `${JSON.stringify(ledger)}\n`, 0o600);
 }
 
+function isJournal(name: string): boolean {
+  return name.endsWith(journalSuffix) && !name.startsWith(".");
+}
+
+/** Whether a change was begun and is not done. */
+export async function hasJournals(state: string): Promise<boolean> {
+  return (await namesIn(state)).some(isJournal);
+}
+
 /** Changes that were begun and are not done. @throws MosError `state-invalid` */
 export async function readJournals(state: string): Promise<readonly Journal[]> {
-  const names = (await namesIn(state)).filter(
-    (name) => name.endsWith(journalSuffix) && !name.startsWith("."),
-  );
+  const names = (await namesIn(state)).filter(isJournal);
   const journals = await Promise.all(names.map((name) => readState(join(state, name), journalSchema)));
   return journals.flatMap((journal) => journal ?? []);
 }

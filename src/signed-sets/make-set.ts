@@ -9,6 +9,8 @@ import { makeSignature } from "../signed-files/signature-file.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
 import { blobOfManifest, pathsIn } from "./read-set.ts";
 import {
+  type App,
+  isCarried,
   manifestName,
   type SetEntry,
   type SetManifest,
@@ -26,9 +28,20 @@ export interface SetDescription {
   /** Who owns everything in it. */
   readonly uid: number;
   readonly gid: number;
+  /** What makes an app of it; its images lie in the tree. */
+  readonly app?: App;
 }
 
-async function entryOf(tree: string, path: string, { uid, gid }: SetDescription): Promise<SetEntry> {
+type Owner = Pick<SetDescription, "uid" | "gid">;
+
+/** Everything in a directory but a list of it. @throws MosError `signed-source-unusable` */
+export async function listTree(tree: string, owner: Owner): Promise<SetEntry[]> {
+  const entries: SetEntry[] = [];
+  for (const path of await pathsIn(tree, maxEntries)) entries.push(await entryOf(tree, path, owner));
+  return entries;
+}
+
+async function entryOf(tree: string, path: string, { uid, gid }: Owner): Promise<SetEntry> {
   const at = join(tree, path);
   const stat = await lstat(at);
   // No set-user-ID, no set-group-ID, no sticky bit: what a set installs runs with no rights of its own.
@@ -56,10 +69,13 @@ export async function makeSet(
   description: SetDescription,
   key: KeyObject,
 ): Promise<SetManifest> {
-  const entries: SetEntry[] = [];
-  for (const path of await pathsIn(tree, maxEntries)) entries.push(await entryOf(tree, path, description));
-  const { name, serial, destination } = description;
-  const manifest: SetManifest = { type: "mos.signed-set", version: 1, name, serial, destination, entries };
+  const entries = await listTree(tree, description);
+  const { name, serial, destination, app } = description;
+  const manifest: SetManifest = {
+    ...{ type: "mos.signed-set", version: 1, name, serial, destination },
+    entries: entries.filter(({ path }) => !isCarried(path)),
+    ...(app === undefined ? {} : { app, carried: entries.filter(({ path }) => isCarried(path)) }),
+  };
   const bytes = writeSetManifest(manifest);
   await writeFileAtomic(join(tree, manifestName), bytes);
   await writeFileAtomic(join(tree, signatureName), makeSignature(blobOfManifest(bytes), key));

@@ -1,8 +1,8 @@
 // Where a set comes from: a directory, or an archive with a signature of its own, which is checked before anything of
 // the archive is looked into, on a copy that nobody else can change.
 import type { KeyObject } from "node:crypto";
-import { constants } from "node:fs";
-import { stat } from "node:fs/promises";
+import { constants, existsSync } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { unpack } from "../archives/unpack.ts";
 import { MosError, systemCode } from "../errors/mos-error.ts";
@@ -45,6 +45,20 @@ async function isDirectory(path: string): Promise<boolean> {
   }
 }
 
+/** Followed by the process and a number of its own. */
+const unpackPrefix = ".unpack-";
+let unpacked = 0;
+
+/** Removes what processes have left that are no more. */
+async function clearLeftovers(state: string): Promise<void> {
+  for (const name of await readdir(state)) {
+    if (!name.startsWith(unpackPrefix)) continue;
+    const [pid = ""] = name.slice(unpackPrefix.length).split("-");
+    const isRunning = existsSync(`/proc/${pid}`);
+    if (!isRunning) await removeTree(join(state, name));
+  }
+}
+
 /**
  * Runs `work` on the directory of a set.
  * @param source the directory, or a tar archive of one (plain, gzip or zstd) with a `.sig` beside it
@@ -60,7 +74,8 @@ export async function withSetTree<T>(
   if (await isDirectory(source)) return await work(source);
   const sha512 = verifiedDigest(source, keys);
   await makeDirectory(state, 0o700);
-  const place = join(state, `.unpack-${process.pid}`);
+  await clearLeftovers(state);
+  const place = join(state, `${unpackPrefix}${process.pid}-${++unpacked}`);
   await removeTree(place);
   await createDirectory(place, 0o700);
   try {

@@ -73,7 +73,13 @@ export async function readSignedSet(tree: string, keys: readonly KeyObject[]): P
     });
   }
   const digest = createHash("sha512").update(manifest).digest("hex");
-  return { manifest: parseSetManifest(manifest), digest };
+  const parsed = parseSetManifest(manifest);
+  if (parsed.app?.unlisted === true) {
+    throw new MosError("set-invalid", `cannot use the set in ${tree}: its list says that it is none`, {
+      about: path,
+    });
+  }
+  return { manifest: parsed, digest };
 }
 
 /** Paths of everything in a set but its own list. */
@@ -123,15 +129,21 @@ export function refuseMixed(problems: readonly string[], tree: string): void {
 /**
  * Whether a directory holds what the list says, and nothing else; of files the length alone, for their content is
  * checked while it is copied.
+ * @param withImages whether what is carried along has to be there too
  * @throws MosError `set-mixed`
  */
-export async function checkTree(tree: string, { entries }: SetManifest): Promise<void> {
-  const listed = new Set(entries.map(({ path }) => path));
+export async function checkTree(
+  tree: string,
+  { entries, carried = [] }: SetManifest,
+  withImages = true,
+): Promise<void> {
+  const all = withImages ? [...entries, ...carried] : entries;
+  const listed = new Set(all.map(({ path }) => path));
   const problems: string[] = [];
-  for (const path of await pathsIn(tree, entries.length)) {
+  for (const path of await pathsIn(tree, all.length)) {
     if (!listed.has(path)) problems.push(`${path} is not listed`);
   }
-  for (const entry of entries) {
+  for (const entry of all) {
     const why = await problemOf(tree, entry);
     if (why !== undefined) problems.push(`${entry.path} ${why}`);
   }

@@ -11,6 +11,9 @@ export const signatureName = `${manifestName}.sig`;
 /** Comes before {@link manifestName} in what is signed, so that no other signature of a key will do. */
 export const signedPrefix = "mos-set/v1";
 
+/** Container images of an app, as an OCI image layout: carried along with a set, and not installed as files. */
+export const imagesName = ".mos-images";
+
 /** As much as {@link maxEntries} need (bytes). */
 export const maxManifest = 64 * 1024 * 1024;
 const maxEntries = 100_000;
@@ -75,6 +78,32 @@ export const destinationSchema = z
     "is no absolute path without “.”, “..” and repeated “/”",
   );
 
+/** What podman knows an image by: SHA-256 of its configuration, which names its layers. */
+const imageSchema = z.strictObject({
+  id: z.string().regex(/^[0-9a-f]{64}$/, "is no id of an image"),
+  /** What its publisher calls it; for people. */
+  name: z
+    .string()
+    .min(1)
+    .max(512)
+    .refine((name) => !control.test(name), "has control characters"),
+});
+
+const appVersionSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$/, "is no version: letters, digits and . _ + ~ -");
+
+/** What makes an app of a set. */
+export const appSchema = z.strictObject({
+  version: appVersionSchema,
+  /** The images that its quadlets name by id. */
+  images: z.array(imageSchema).max(100),
+  /** Its list was made on the device, of an archive that had a signature and no list. Never in a list that is signed. */
+  unlisted: z.literal(true).optional(),
+});
+export type App = z.infer<typeof appSchema>;
+export type AppImage = App["images"][number];
+
 const manifestSchema = z.strictObject({
   type: z.literal("mos.signed-set"),
   version: z.literal(1),
@@ -82,6 +111,9 @@ const manifestSchema = z.strictObject({
   serial: serialSchema,
   destination: destinationSchema,
   entries: entriesSchema,
+  app: appSchema.optional(),
+  /** What is verified with the set and not installed as files. */
+  carried: entriesSchema.optional(),
 });
 
 export type SetManifest = z.infer<typeof manifestSchema>;
@@ -90,6 +122,25 @@ export type SetEntry = z.infer<typeof entrySchema>;
 /** The directory that a path is in; "" for the destination itself. */
 export function parentOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf("/")));
+}
+
+/** Whether a path is of what is carried along. */
+export function isCarried(path: string): boolean {
+  return path === imagesName || path.startsWith(`${imagesName}/`);
+}
+
+/** What is carried is there for the images of an app, and in its own directory. */
+function carriedProblems({ entries, carried = [], app }: SetManifest): readonly string[] {
+  const problems = entries
+    .filter(({ path }) => isCarried(path))
+    .map(({ path }) => `${JSON.stringify(path)} is listed as a file to be installed`);
+  for (const { path, type } of carried) {
+    if (!isCarried(path) || type === "symlink")
+      problems.push(`${JSON.stringify(path)} cannot be carried along`);
+  }
+  if (carried.length > 0 && (app?.images.length ?? 0) === 0)
+    problems.push("images are carried, and none is named");
+  return problems;
 }
 
 /** What the schema cannot say: sorted, each path once, below listed directories, and links among themselves. */
@@ -132,7 +183,8 @@ export function parseSetManifest(bytes: Uint8Array): SetManifest {
   if (!parsed.success) {
     throw invalid(parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`));
   }
-  const problems = problemsOf(parsed.data.entries);
+  const { entries, carried = [] } = parsed.data;
+  const problems = [...problemsOf(entries), ...problemsOf(carried), ...carriedProblems(parsed.data)];
   if (problems.length > 0) throw invalid(problems);
   return parsed.data;
 }

@@ -26,7 +26,7 @@ interface Named {
 }
 
 /** The unit that a file makes; undefined for other files, templates and drop-ins. */
-function unitOf(path: string): Named | undefined {
+export function unitOf(path: string): Named | undefined {
   const [, name = "", kind = ""] = unitName.exec(path.slice(path.lastIndexOf("/") + 1)) ?? [];
   const quadlet = Object.hasOwn(quadlets, kind) ? quadlets[kind] : undefined;
   if (quadlet !== undefined) return { unit: quadlet(name), runs: running.has(kind) };
@@ -34,13 +34,18 @@ function unitOf(path: string): Named | undefined {
 }
 
 /** The units of a set that run. */
-function unitsOf(entries: readonly SetEntry[]): readonly string[] {
+export function unitsOf(entries: readonly SetEntry[]): readonly string[] {
   const files = entries.filter(({ type }) => type !== "directory");
   const units = files.flatMap(({ path }) => {
     const named = unitOf(path);
     return named?.runs === true ? [named.unit] : [];
   });
   return [...new Set(units)].sort();
+}
+
+/** Every unit that files of a set make, also those that do not run for themselves. */
+export function allUnitsOf(entries: readonly SetEntry[]): readonly string[] {
+  return entries.flatMap(({ path, type }) => (type === "directory" ? [] : (unitOf(path)?.unit ?? [])));
 }
 
 /** What a change of a set means for its units. */

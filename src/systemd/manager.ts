@@ -42,6 +42,15 @@ async function startUnitsNoBlock(units: readonly string[]): Promise<void> {
   if (units.length > 0) await systemctl(startTimeoutMs, "start", "--no-block", "--", ...units);
 }
 
+/** Starts those of some units anew that run, without waiting for them. Units that are not loaded are left alone. */
+export async function tryRestartUnitsNoBlock(units: readonly string[]): Promise<void> {
+  if (units.length === 0) return;
+  await run("systemctl", ["try-restart", "--no-block", "--", ...units], {
+    timeoutMs: startTimeoutMs,
+    accept: [0, 1, 5],
+  });
+}
+
 /** Forgets that units failed, so that a start limit does not refuse them. */
 async function resetFailed(units: readonly string[]): Promise<void> {
   if (units.length > 0) await run("systemctl", ["reset-failed", "--", ...units], { accept: [0, 1, 5] });

@@ -14,6 +14,7 @@ import {
   partitioned,
   StagedMachine,
 } from "./initrd-fixture.ts";
+import { interruptRemoval, putSignedFiles, volume } from "./signed-files.ts";
 
 /** Files of the test by name. */
 type Files = (name: string) => string;
@@ -29,15 +30,18 @@ const labelSteps = (path: Files): Readonly<Record<string, Step>> => ({
   fstab: async (one) => {
     await one.setFstab(`${labelled} defaults 0 2`);
     await addBlockingUnit(one);
+    await putSignedFiles(one.machine);
     await one.reboot({ kernelArguments: [] });
   },
   "x-initrd.mount": async (one) => {
     await one.machine.exec("systemctl disable blocking.service");
+    await one.machine.putFile("/var/quadlets/unsigned.volume", volume);
     await one.setFstab(`${labelled} defaults,x-initrd.mount 0 2`);
     await one.reboot();
   },
   "initramfs-tools": async (one) => {
     await one.setFstab(`${labelled} defaults 0 2`);
+    await one.machine.exec("rm /var/quadlets/unsigned.volume");
     await one.reboot({ initrd: path("classic-initrd") });
   },
   "too late": async (one) => {
@@ -50,6 +54,7 @@ const labelSteps = (path: Files): Readonly<Record<string, Step>> => ({
     await one.reboot({ kernelArguments: [] });
   },
   ostree: async (one) => {
+    await interruptRemoval(one.machine);
     await one.machine.exec("mkdir -p /ostree/deploy/fleet/var && cp -a /var/. /ostree/deploy/fleet/var/");
     await one.setFstab("");
     await one.reboot({ disks: [], kernelArguments: ["ostree=/ostree/boot.1/fleet/0123abcd/0"] });
@@ -60,12 +65,14 @@ const labelSteps = (path: Files): Readonly<Record<string, Step>> => ({
 const partitionSteps = (path: Files): Readonly<Record<string, Step>> => ({
   "partition type": async () => undefined,
   missing: async (one) => {
+    await putSignedFiles(one.machine, "/usr/share/factory/apps");
     await one.setFstab(
       "/dev/ubdb1 /var/lib/mos ext4 defaults,nofail,x-systemd.device-timeout=2s,X-mount.subdir=lib/mos 0 2",
     );
     await one.reboot({ disks: [], kernelArguments: ["mos.state-timeout=2"] });
   },
   "back again": async (one) => {
+    await one.machine.exec("rm -r /var/quadlets");
     await one.reboot({ disks: [path("gpt.img")] });
   },
   trial: async (one) => {

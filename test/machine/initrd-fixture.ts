@@ -155,6 +155,8 @@ export interface Observation {
   readonly service: string;
   readonly fragment: string;
   readonly failedUnits: readonly string[];
+  /** States of the units of image.volume and apps.volume (signed-files.ts), and what quadlet may read. */
+  readonly signed: { readonly image: string; readonly apps: string; readonly quadlets: readonly string[] };
   /** What systemd has logged since the kernel's start, in order. */
   readonly log: readonly string[];
 }
@@ -199,11 +201,15 @@ echo "$(journalctl -b -u mos-initrd-apply.service -o json -n 1 | sed -n 's/.*"_B
 findmnt -n -o SOURCE /var || echo
 systemctl is-active mos-svc-svc1.service || true
 systemctl show -P FragmentPath mos-svc-svc1.service
+systemctl is-active image-volume.service || true
+systemctl is-active apps-volume.service || true
+ls -A /run/containers/systemd /etc/containers/systemd | tr '\\n' ' '; echo
 systemctl --failed --plain --no-legend | cut -d' ' -f1 | tr '\\n' ' '; echo
 journalctl -b -o cat --no-pager SYSLOG_IDENTIFIER=systemd`;
     const { stdout } = await this.machine.exec(script);
-    const [bootId = "", initrdBootId = "", varSource = "", service = "", fragment = "", failed = "", ...log] =
+    const [bootId = "", initrdBootId = "", varSource = "", service = "", fragment = "", ...more] =
       stdout.split("\n");
+    const [image = "", apps = "", quadlets = "", failed = "", ...log] = more;
     const failedUnits = failed.trim() === "" ? [] : failed.trim().split(" ");
     return {
       ...{
@@ -213,6 +219,7 @@ journalctl -b -o cat --no-pager SYSLOG_IDENTIFIER=systemd`;
         varSource,
         service,
         fragment,
+        signed: { image, apps, quadlets: quadlets.split(" ") },
         failedUnits,
         log,
       },

@@ -47,6 +47,19 @@ function expectFirstTransaction(boot: Observation): void {
   expect(boot.failedUnits).toEqual([]);
 }
 
+/** Both quadlets were read and are what they say. */
+function expectSigned(boot: Observation): void {
+  expect(boot.signed).toMatchObject({ image: "active", apps: "active" });
+}
+
+const signedUnits = ["mos-initrd-files.service", "mos-validator.service"];
+
+/** Without what the stages of signed files do. */
+function withoutValidator(boot: Observation): Observation {
+  const failedUnits = boot.failedUnits.filter((unit) => !signedUnits.includes(unit));
+  return { ...boot, failedUnits, log: boot.log.filter((line) => !line.includes("mos-validator.service")) };
+}
+
 describe("a boot that begins in the initrd", () => {
   it.each([
     ["partition type", "found partition", "/dev/ubdb1"],
@@ -59,7 +72,7 @@ describe("a boot that begins in the initrd", () => {
       const boot = seen(name);
       expect(began(boot).initrd).toMatchObject({ outcome: "applied", generation: 2, state });
       expect(boot.varSource).toBe(source);
-      expectFirstTransaction(boot);
+      expectFirstTransaction(withoutValidator(boot));
     },
   );
 
@@ -79,6 +92,69 @@ describe("a boot that begins in the initrd", () => {
     expectFirstTransaction({ ...boot, initrdBootId: boot.bootId });
   });
 
+  it("installs signed quadlets that are part of the first transaction, with /var on another file system", () => {
+    const boot = seen("fstab");
+    expect(began(boot).files).toMatchObject({
+      outcome: "installed",
+      configs: [
+        { outcome: "installed" },
+        { config: "/etc/validator/boot.d/20-apps.conf", outcome: "installed" },
+      ],
+    });
+    expectSigned(boot);
+    expect(at(boot, /^Started apps-volume.service|^Finished apps-volume.service/)).toBeLessThan(
+      at(boot, /^Reached target multi-user.target/),
+    );
+  });
+
+  it.each(["initramfs-tools", "ostree"])("installs signed quadlets: %s", (name) => {
+    const boot = seen(name);
+    expect(began(boot).files).toMatchObject({ outcome: "installed" });
+    expectSigned(boot);
+  });
+
+  it("installs nothing of a configuration with an unsigned file, all of the others, and says so", () => {
+    const boot = seen("x-initrd.mount");
+    expect(began(boot).files).toMatchObject({
+      outcome: "incomplete",
+      configs: [
+        { outcome: "installed" },
+        { outcome: "refused", written: 0, problems: [{ code: "signed-file-unsigned" }] },
+      ],
+    });
+    expect(boot.signed).toMatchObject({ image: "active", apps: "inactive" });
+    expect(boot.signed.quadlets).toContain("image.volume");
+    expect(boot.signed.quadlets).not.toContain("apps.volume");
+    expect(boot.failedUnits).toEqual(signedUnits);
+  });
+
+  it("finishes what a power cut left of a signed set", () => {
+    const boot = seen("ostree");
+    expect(began(boot).files?.sets).toEqual(["half"]);
+    expect(boot.signed.quadlets).not.toContain("half.volume");
+  });
+
+  it("leaves signed files to the running system where the state is missing", () => {
+    const boot = seen("missing");
+    expect(began(boot).files).toMatchObject({ outcome: "no-state", configs: [] });
+    expect(boot.signed).toMatchObject({ image: "active", apps: "active" });
+  });
+
+  it("installs on a first boot what the image brings, and what comes later when it is there", () => {
+    const boot = seen("back again");
+    expect(began(boot).files).toMatchObject({
+      outcome: "incomplete",
+      configs: [
+        { outcome: "installed" },
+        { outcome: "no-source", written: 0, problems: [{ code: "signed-source-missing" }] },
+      ],
+    });
+    expectSigned(boot);
+    expect(reloads(boot).filter((line) => line.includes("mos-validator.service"))).toHaveLength(1);
+    expectSigned(seen("trial"));
+    expect(began(seen("trial")).files).toMatchObject({ outcome: "installed" });
+  });
+
   it("is waited for while its storage is slow, and killed by nothing", () => {
     const boot = seen("late label");
     expect(at(boot, /^Finished mos-initrd-state.service/)).toBeLessThan(at(boot, /^Switching root/));
@@ -92,7 +168,8 @@ describe("a boot that begins in the initrd", () => {
       service: "applied",
     });
     expect(boot.status.health).toBe("ok");
-    expect(reloads(boot).map((line) => line.replace(/.*\(unit (.*)\).*/, "$1"))).toEqual(["mosd.service"]);
+    const units = reloads(boot).map((line) => line.replace(/.*\(unit (.*)\).*/, "$1"));
+    expect(units.sort()).toEqual(["mos-validator.service", "mosd.service"]);
     // A start that does not wait: basic.target is reached before the services are up.
     expect(at(boot, /^Reached target basic.target/)).toBeLessThan(at(boot, /^Started mos-svc-svc1.service/));
   });
@@ -107,7 +184,7 @@ describe("a boot that begins in the initrd", () => {
     expect(boot.status.health).toBe("none");
     const next = seen("back again");
     expect(began(next).initrd).toMatchObject({ outcome: "applied", state: "found fstab" });
-    expectFirstTransaction(next);
+    expectFirstTransaction(withoutValidator(next));
   });
 
   it("says that the state's file system cannot be mounted", () => {

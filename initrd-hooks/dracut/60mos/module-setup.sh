@@ -15,7 +15,7 @@ depends() {
 
 install() {
   local unit script
-  for unit in mos-initrd mos-initrd-state mos-initrd-apply mos-initrd-gate; do
+  for unit in mos-initrd mos-initrd-state mos-initrd-files mos-initrd-apply mos-initrd-gate; do
     inst_simple "$moddir/$unit.service" "$systemdsystemunitdir/$unit.service"
   done
   for script in mos-initrd mos-state mos-gate; do
@@ -37,7 +37,7 @@ install() {
   [ -d "$dracutsysrootdir/etc/mos/initrd/pcr7data" ] && inst_dir /etc/mos/initrd/pcr7data &&
     while IFS= read -r file; do inst_simple "$file"; done < <(find /etc/mos/initrd/pcr7data -type f)
   $SYSTEMCTL -q --root "$initdir" add-requires initrd.target mos-initrd.service
-  for unit in mos-initrd-state mos-initrd-apply mos-initrd-gate; do
+  for unit in mos-initrd-state mos-initrd-files mos-initrd-apply mos-initrd-gate; do
     $SYSTEMCTL -q --root "$initdir" add-wants initrd.target "$unit.service"
   done
 }

@@ -1,6 +1,7 @@
 // `mosb`: the commands of a publisher's build host that make and publish manifests and boot images.
 import { buildRouteMap } from "@stricli/core";
 import { application, type CliContext } from "../command.ts";
+import { appCommands } from "./app-bundle.ts";
 import { manifestConvert } from "./convert.ts";
 import { manifestExplain } from "./explain.ts";
 import { imageBuild, imageCheck, imageSchema } from "./image.ts";
@@ -50,5 +51,5 @@ with all its images, to a registry or to a directory.
 
 Start with:  trust keyset add NAME  and  trust project add NAME PROJECT`,
   },
-  { image, manifest, secret, set: setCommands, uki },
+  { app: appCommands, image, manifest, secret, set: setCommands, uki },
 );

@@ -1,8 +1,8 @@
 // `mosb set sign`.
 import { buildCommand, buildRouteMap } from "@stricli/core";
-import { MosError } from "../../errors/mos-error.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { jsonText, keyValues } from "../output.ts";
+import { parseOwner, parseSerial, required, signingKey, word } from "./set-flags.ts";
 
 interface SignFlags extends JsonFlag {
   readonly key: string;
@@ -12,23 +12,6 @@ interface SignFlags extends JsonFlag {
   readonly archive?: string;
   readonly owner?: readonly [uid: number, gid: number];
 }
-
-const word = (input: string): string => input;
-
-function parseSerial(input: string): number {
-  const serial = Number(input);
-  if (/^[1-9][0-9]*$/.test(input) && Number.isSafeInteger(serial)) return serial;
-  throw new SyntaxError("a serial is a whole number above 0");
-}
-
-function parseOwner(input: string): readonly [number, number] {
-  const [, uid, gid] = /^([0-9]{1,10}):([0-9]{1,10})$/.exec(input) ?? [];
-  if (uid === undefined || gid === undefined) throw new SyntaxError("an owner is UID:GID, in numbers");
-  return [Number(uid), Number(gid)];
-}
-
-const required = <T>(brief: string, placeholder: string, parse: (input: string) => T) =>
-  ({ kind: "parsed", parse, brief, placeholder }) as const;
 
 const sign = withExamples(
   buildCommand<SignFlags, [string], CliContext>({
@@ -56,19 +39,10 @@ validator sign --path-prefix=mos-set/v1 makes of the list, so a key that is else
     },
     async func({ key: file, owner: [uid, gid] = [0, 0], json, archive, ...description }, tree) {
       const { stdout } = this.terminal;
-      const [{ loadPrivateKey }, { fromText }, { makeSet }] = await Promise.all([
-        import("../../signed-files/keys.ts"),
-        import("../../signed-files/byte-path.ts"),
+      const [key, { makeSet }] = await Promise.all([
+        signingKey(file),
         import("../../signed-sets/make-set.ts"),
       ]);
-      const report = {
-        problem: (code: ConstructorParameters<typeof MosError>[0], message: string): never => {
-          throw new MosError(code, `cannot use the key: ${message}`, { about: file });
-        },
-        info: (): void => undefined,
-      };
-      const key = loadPrivateKey(fromText(file), { cwd: fromText(process.cwd()), strict: true, report });
-      if (key === undefined) throw new MosError("signed-key-invalid", "cannot use the key", { about: file });
       const { name, serial, destination } = description;
       const { entries } = await makeSet(tree, { name, serial, destination, uid, gid }, key);
       if (archive !== undefined) {

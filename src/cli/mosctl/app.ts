@@ -1,6 +1,7 @@
 // `mosctl`: the commands of an operator, on the device.
 import { application } from "../command.ts";
 import { activateCommand } from "./activate.ts";
+import { appCommands } from "./app-bundle.ts";
 import { attestCommand } from "./attest.ts";
 import { cancelCommand } from "./cancel.ts";
 import { diffCommand } from "./diff.ts";
@@ -31,6 +32,7 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
   },
   {
     activate: activateCommand,
+    app: appCommands,
     attest: attestCommand,
     cancel: cancelCommand,
     diff: diffCommand,

@@ -1,5 +1,6 @@
 // How this boot began, in words: what the initrd did, and what was left to the agent.
 import type { BootStatus } from "../../agent/status-model.ts";
+import { escapeControls } from "../output.ts";
 
 const outcomeTexts: Readonly<Record<BootStatus["initrd"]["outcome"], string>> = {
   applied: "services are part of it since the initrd",
@@ -27,4 +28,21 @@ export function bootText(boot: BootStatus | undefined): string | undefined {
   const why = initrd.error === undefined ? "" : ` (${initrd.error.message})`;
   const after = service === undefined ? "the agent has not started yet" : serviceTexts[service];
   return `${initrd.outcome}: ${outcomeTexts[initrd.outcome]}${why}; ${after}`;
+}
+
+const filesTexts: Readonly<Record<NonNullable<BootStatus["files"]>["outcome"], string>> = {
+  installed: "installed in the initrd",
+  unchanged: "the initrd found them in place",
+  incomplete: "the initrd did not install all of them",
+  "no-state": "the initrd did not find the device's state, and installed none",
+};
+
+/** Undefined where the initrd had nothing to do with signed files. */
+export function filesText(files: BootStatus["files"]): string | undefined {
+  if (files === undefined) return undefined;
+  const ofConfigs = files.configs.flatMap(({ config, outcome, problems: [first] }) =>
+    first === undefined ? [] : [`${config}: ${outcome}: ${first.message} (${first.code})`],
+  );
+  const why = [...ofConfigs, ...files.problems.map(({ message, code }) => `${message} (${code})`)];
+  return [`${files.outcome}: ${filesTexts[files.outcome]}`, ...why].map(escapeControls).join("; ");
 }

@@ -1,90 +1,21 @@
 // `mosctl set`: signed sets of files on the device.
-import type { KeyObject } from "node:crypto";
-import { join } from "node:path";
 import { buildCommand, buildRouteMap } from "@stricli/core";
-import { MosError } from "../../errors/mos-error.ts";
-import type { Activation } from "../../signed-sets/activation.ts";
-import type { InstalledSet, SetPlaces } from "../../signed-sets/install-set.ts";
-import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
+import type { InstalledSet } from "../../signed-sets/install-set.ts";
+import { type CliContext, withExamples } from "../command.ts";
 import { escapeControls, jsonText, keyValues, table } from "../output.ts";
 import type { OutputStream } from "../terminal.ts";
-
-const word = (input: string): string => input;
-const stateDirectory = "/var/lib/mos/sets";
-/** Where containers/validator has its keys by convention. */
-const keyDirectories = ["/usr/lib/validator/keys", "/etc/validator/keys"];
-
-interface PlaceFlags extends JsonFlag {
-  readonly root?: string;
-}
-
-const placeFlags = {
-  root: {
-    kind: "parsed",
-    parse: word,
-    brief: "Directory in which an image is mounted, instead of the running system",
-    placeholder: "DIR",
-    optional: true,
-  },
-  json: jsonFlag,
-} as const;
-
-function placesOf({ root = "/" }: PlaceFlags): SetPlaces {
-  return { root, state: join(root, stateDirectory) };
-}
-
-interface InstallFlags extends PlaceFlags {
-  readonly key?: readonly string[];
-  readonly keyDir?: readonly string[];
-  readonly force?: boolean;
-  readonly units?: boolean;
-}
-
-interface RemoveFlags extends PlaceFlags {
-  readonly units?: boolean;
-}
-
-const unitsFlag = {
-  kind: "boolean",
-  brief: "Stop, reload and start the units and quadlets of the set; go back when they do not run",
-  optional: true,
-  withNegated: false,
-} as const;
-
-async function activationOf({ units, root }: RemoveFlags): Promise<Activation | undefined> {
-  if (units !== true) return undefined;
-  if (root !== undefined) {
-    throw new MosError(
-      "usage",
-      "cannot start the units of an image that is not running: --units goes without --root",
-    );
-  }
-  const [{ systemd }, { monotonicClock }, { defaultGate }] = await Promise.all([
-    import("../../systemd/manager.ts"),
-    import("../../system/monotonic.ts"),
-    import("../../manifest/health-schema.ts"),
-  ]);
-  const { timeout, settle } = defaultGate;
-  return { systemd, clock: monotonicClock, timeout, settle };
-}
-
-async function keysOf({ key = [], keyDir = [] }: InstallFlags): Promise<readonly KeyObject[]> {
-  const [{ loadPublicKeys }, { fromText }, { existsSync }] = await Promise.all([
-    import("../../signed-files/keys.ts"),
-    import("../../signed-files/byte-path.ts"),
-    import("node:fs"),
-  ]);
-  const isGiven = key.length + keyDir.length > 0;
-  const directories = isGiven ? keyDir : keyDirectories.filter((directory) => existsSync(directory));
-  const report = {
-    problem: (code: ConstructorParameters<typeof MosError>[0], message: string): never => {
-      throw new MosError(code, `cannot use the keys: ${message}`);
-    },
-    info: (): void => undefined,
-  };
-  const run = { cwd: fromText(process.cwd()), strict: true, report };
-  return loadPublicKeys(key.map(fromText), directories.map(fromText), run) ?? [];
-}
+import {
+  activationOf,
+  type KeyFlags,
+  keyFlags,
+  keysOf,
+  type PlaceFlags,
+  placeFlags,
+  placesOf,
+  type RemoveFlags,
+  unitsFlag,
+  word,
+} from "./set-flags.ts";
 
 const outcomes: Readonly<Record<InstalledSet["outcome"], string>> = {
   installed: "Installed.",
@@ -108,6 +39,11 @@ function show(stdout: OutputStream, done: InstalledSet): string {
   ])}`;
 }
 
+interface InstallFlags extends PlaceFlags, KeyFlags {
+  readonly force?: boolean;
+  readonly units?: boolean;
+}
+
 const install = withExamples(
   buildCommand<InstallFlags, [string], CliContext>({
     docs: {
@@ -121,22 +57,7 @@ has to run and stay so; else the set before comes back, and runs. Units that do 
     },
     parameters: {
       flags: {
-        key: {
-          kind: "parsed",
-          parse: word,
-          brief: "Public key (Ed25519, PEM)",
-          placeholder: "FILE",
-          optional: true,
-          variadic: true,
-        },
-        keyDir: {
-          kind: "parsed",
-          parse: word,
-          brief: `Directory of public keys; without any key, ${keyDirectories.join(" and ")}`,
-          placeholder: "DIR",
-          optional: true,
-          variadic: true,
-        },
+        ...keyFlags,
         force: {
           kind: "boolean",
           brief: "Replace files that belong to no set",

@@ -7,7 +7,7 @@ import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../comma
 import { type Cell, escapeControls, jsonText, keyValues, type Look, paint, table } from "../output.ts";
 import { releaseText } from "../release-text.ts";
 import type { OutputStream } from "../terminal.ts";
-import { bootText } from "./boot-text.ts";
+import { bootText, filesText } from "./boot-text.ts";
 import { problemText } from "./problem.ts";
 import { readStatus } from "./read-status.ts";
 
@@ -109,7 +109,11 @@ function show(stdout: OutputStream, status: Status): string {
         ? "No manifest has been applied on this device yet.\n\nNext: mosctl update REF\n"
         : problemText(stdout, "manifest", status.error);
     const boot = bootText(status.boot);
-    const began = boot === undefined ? "" : `\n${keyValues(stdout, [["boot", boot]])}`;
+    const lines: [string, string | undefined][] = [
+      ["boot", boot],
+      ["signed files", filesText(status.boot?.files)],
+    ];
+    const began = boot === undefined ? "" : `\n${keyValues(stdout, lines)}`;
     return `${health}\n\n${text}${began}${notes}`;
   }
   const head = keyValues(stdout, [
@@ -133,6 +137,7 @@ function show(stdout: OutputStream, status: Status): string {
     ["going back", memoryText(trust)],
     ["Secure Boot", `${trust.secureBoot.state}: ${trust.secureBoot.why}`],
     ["boot", bootText(status.boot)],
+    ["signed files", filesText(status.boot?.files)],
     ["checked", "signatures and chains; content block by block as it is read"],
   ]);
   const rows = services.map((service): Cell[] => [

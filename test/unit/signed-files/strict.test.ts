@@ -35,12 +35,12 @@ describe("with --strict", () => {
     [
       "a source that is not there",
       ["install", "--key=public.pem", "none", "out"],
-      "signed-source-unusable",
+      "signed-source-missing",
       3,
     ],
     ["a link to nowhere", ["install", "--key=public.pem", "dangling", "out"], "signed-source-unusable", 3],
     ["a directory without -r", ["install", "--key=public.pem", "t", "out"], "signed-source-unusable", 3],
-    ["an empty tree", ["install", "-r", "--key=public.pem", "empty", "out"], "signed-source-unusable", 3],
+    ["an empty tree", ["install", "-r", "--key=public.pem", "empty", "out"], "signed-source-missing", 3],
     ["an empty tree", ["validate", "-r", "--key=public.pem", "empty"], "signed-source-unusable", 3],
     ["a signature of nothing", ["validate", "-r", "--key=public.pem", "lone"], "signed-file-unsigned", 4],
     ["a configuration that is not there", ["install", "--config=none"], "signed-config-invalid", 3],
@@ -123,6 +123,15 @@ describe("with --strict", () => {
     expect(await at.run("install", "-f", ...args)).toMatchObject({ code: 0 });
     expect(await at.tree("out")).toMatchObject({ a: "A", ".hidden": "h" });
     expect(await readFile(at.path("victim"), "utf8")).toBe("V");
+  });
+  test("nothing is written, and nothing left behind, where the last of many files cannot be", async () => {
+    const at = await signed();
+    await at.put({ "out/d/e": "mine" });
+    expect(await at.run("install", "--strict", "-r", "--key=public.pem", "t", "out")).toMatchObject({
+      code: 4,
+      err: expect.stringContaining("[signed-destination-unsafe]"),
+    });
+    expect(await at.tree("out")).toEqual({ d: "/", "d/e": "mine" });
   });
   test("a directory is never replaced by a file", async () => {
     const at = await signed();

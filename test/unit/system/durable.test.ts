@@ -17,16 +17,18 @@ const reading = new Set([
 const exceptions: Readonly<Record<string, string>> = {
   "agent/apply-units.ts": "units and the marker are below /run, which no power cut outlives",
   "agent/daemon.ts": "the sockets are below /run",
+  "agent/files-record.ts": "what the stages of a boot tell each other is below /run",
   "agent/stage-record.ts": "what the stages of a boot tell each other is below /run",
   "signed-files/write-files.ts":
     "writes as validator does, which waits for no disk; --strict does not use it",
   "signed-sets/read-set.ts": "opens to read, O_RDONLY",
+  "apps/build-app.ts": "makes a bundle where apps are built, in a temporary directory",
   "oci/archive.ts": "opens to read",
   "oci/blob-read.ts": "opens to read, O_RDONLY",
   "trust/trusted-file.ts": "opens to read, O_RDONLY",
 };
 
-const rooms = ["agent", "generation", "oci", "signed-files", "signed-sets", "archives"];
+const rooms = ["agent", "apps", "generation", "oci", "signed-files", "signed-sets", "archives"];
 const files = [
   ...rooms.flatMap((room) =>
     readdirSync(join(src, room), { recursive: true, encoding: "utf8" })

@@ -1,0 +1,171 @@
+// mosd --stage=initrd-files, --stage=sets and --stage=files: signed sets that a power cut interrupted, apps whose files a
+// boot has to bring again, and the signed files of /etc/validator/boot.d. In the initrd, by the program of the verified
+// root, before any generator of units runs; in the running system (mos-sets.service, mos-validator.service) for what was
+// not there yet, and as the step to the next transaction.
+import { existsSync } from "node:fs";
+import { exitCodes } from "../errors/catalogue.ts";
+import { asMosError } from "../errors/mos-error.ts";
+import { bootDirectory, type ConfigOutcome, installBootFiles } from "../signed-files/boot-files.ts";
+import { unitOf } from "../signed-sets/set-units.ts";
+import { type AgentContext, deviceContext } from "./context.ts";
+import { type FilesRecord, writeFilesRecord } from "./files-record.ts";
+import { stateReport } from "./initrd-state.ts";
+import { log } from "./log.ts";
+
+/** Problems that are shown of one configuration. */
+const shownProblems = 20;
+
+type Problem = FilesRecord["problems"][number];
+
+interface FilesPlaces {
+  /** Of sets (src/signed-sets/ledger.ts), and the versions of apps that are kept (src/apps/kept.ts). */
+  readonly sets: string;
+  readonly apps: string;
+  readonly configurations: string;
+  /** What the destinations of sets are below. */
+  readonly root: string;
+}
+
+const devicePlaces: FilesPlaces = {
+  ...{ sets: "/var/lib/mos/sets", apps: "/var/lib/mos/apps", configurations: bootDirectory, root: "/" },
+};
+
+function problemOf(error: unknown): Problem {
+  const { code, message } = asMosError(error);
+  return { code, message };
+}
+
+interface Settled {
+  /** Sets whose installation was interrupted. */
+  readonly sets: readonly string[];
+  /** Apps whose files were put back. */
+  readonly apps: readonly string[];
+  readonly problems: readonly Problem[];
+}
+
+async function recover({ sets, root }: FilesPlaces, leaveReadOnly: boolean): Promise<Settled> {
+  const { hasJournals } = await import("../signed-sets/ledger.ts");
+  if (!(await hasJournals(sets))) return { sets: [], apps: [], problems: [] };
+  const { recoverSets } = await import("../signed-sets/install-set.ts");
+  try {
+    return { sets: await recoverSets({ state: sets, root }, { leaveReadOnly }), apps: [], problems: [] };
+  } catch (error) {
+    return { sets: [], apps: [], problems: [problemOf(error)] };
+  }
+}
+
+async function restore({ sets: state, apps, root }: FilesPlaces): Promise<Settled> {
+  if (!existsSync(apps)) return { sets: [], apps: [], problems: [] };
+  const { restoreApps } = await import("../apps/restore.ts");
+  const keys = async () => (await import("../signed-files/device-keys.ts")).deviceKeys();
+  try {
+    const { restored, failed } = await restoreApps({ state, root }, apps, keys);
+    const problems = failed.map(({ name, error: { code, message } }) => ({
+      code,
+      message: `app ${name}: ${message}`,
+    }));
+    return { sets: [], apps: restored, problems };
+  } catch (error) {
+    return { sets: [], apps: [], problems: [problemOf(error)] };
+  }
+}
+
+/** Sets that were interrupted, then apps that are missing. In an initrd, what cannot be written yet is left alone. */
+async function settle(where: FilesPlaces, leaveReadOnly: boolean): Promise<Settled> {
+  const first = await recover(where, leaveReadOnly);
+  const then = await restore(where);
+  return { sets: first.sets, apps: then.apps, problems: [...first.problems, ...then.problems] };
+}
+
+function outcomeOf(
+  { sets, apps, problems }: Settled,
+  configs: readonly ConfigOutcome[],
+): FilesRecord["outcome"] {
+  const isWhole = configs.every(({ outcome }) => outcome === "installed" || outcome === "unchanged");
+  if (problems.length > 0 || !isWhole) return "incomplete";
+  return sets.length + apps.length > 0 || configs.some(({ outcome }) => outcome === "installed")
+    ? "installed"
+    : "unchanged";
+}
+
+/** What is done in the initrd. Never throws but for a defect. */
+export async function initrdFiles(
+  { places }: Pick<AgentContext, "places">,
+  where: FilesPlaces = devicePlaces,
+): Promise<FilesRecord> {
+  const state = stateReport(places);
+  if (state?.startsWith("missing ")) {
+    const problem = { code: "state-missing", message: `cannot find the device's state: ${state}` };
+    return { version: 1, outcome: "no-state", sets: [], apps: [], configs: [], problems: [problem] };
+  }
+  const settled = await settle(where, true);
+  const configs = await installBootFiles(where.configurations);
+  return {
+    version: 1,
+    outcome: outcomeOf(settled, configs),
+    sets: [...settled.sets],
+    apps: [...settled.apps],
+    configs: configs.map(({ config, outcome, written, problems: why }) => ({
+      ...{ config, outcome, written: written.length, problems: why.slice(0, shownProblems) },
+    })),
+    problems: [...settled.problems],
+  };
+}
+
+function report({ sets, apps, configs, problems }: Omit<FilesRecord, "version" | "outcome">): void {
+  if (apps.length > 0) log.info({ apps }, "the files of apps are in their place");
+  for (const name of sets)
+    log.info({ set: name }, "an interrupted installation of a signed set was finished");
+  for (const { config, outcome, written, problems: why } of configs) {
+    if (outcome === "installed" || outcome === "unchanged") {
+      log.info({ config, outcome, written }, "signed files");
+      continue;
+    }
+    const level = outcome === "no-source" ? "warn" : "error";
+    log[level]({ config, outcome }, "signed files: nothing was installed");
+    for (const { code, message } of why) log[level]({ code }, message);
+  }
+  for (const { code, message } of problems) log.error({ code }, message);
+}
+
+/** In the initrd. Exits with 4 when something was refused; the boot goes on. */
+export async function initrdMain(): Promise<void> {
+  const context = deviceContext();
+  const record = await initrdFiles(context);
+  writeFilesRecord(context.places, record);
+  report(record);
+  const { outcome, configs, problems } = record;
+  const isRefused = problems.length > 0 || configs.some((config) => config.outcome === "refused");
+  if (isRefused && outcome !== "no-state") process.exitCode = exitCodes.refused;
+}
+
+/** In the running system, where the initrd has not done it. Exits with 4 when something is not there now. */
+export async function setsMain(): Promise<void> {
+  const settled = await settle(devicePlaces, false);
+  report({ sets: [...settled.sets], apps: [...settled.apps], configs: [], problems: [...settled.problems] });
+  if (settled.sets.length + settled.apps.length > 0) await activate([]);
+  if (settled.problems.length > 0) process.exitCode = exitCodes.refused;
+}
+
+/** Brings what runs in step with quadlets and units that were written. Waits for nothing: a boot may wait for this. */
+async function activate(written: readonly string[]): Promise<void> {
+  const { systemd, tryRestartUnitsNoBlock } = await import("../systemd/manager.ts");
+  const units = written.flatMap((path) => unitOf(path)?.unit ?? []);
+  await systemd.daemonReload();
+  await tryRestartUnitsNoBlock([...new Set(units)].sort());
+  await systemd.startUnitsNoBlock(["default.target"]);
+}
+
+/** In the running system. Exits with 4 when something was refused; that nothing is there yet is no failure. */
+export async function runningMain(): Promise<void> {
+  const configs = await installBootFiles(bootDirectory);
+  const counted = configs.map(({ written, ...rest }) => ({
+    ...rest,
+    problems: [...rest.problems],
+    written: written.length,
+  }));
+  report({ sets: [], apps: [], configs: counted, problems: [] });
+  const written = configs.flatMap((config) => config.written);
+  if (written.length > 0) await activate(written);
+  if (configs.some(({ outcome }) => outcome === "refused")) process.exitCode = exitCodes.refused;
+}

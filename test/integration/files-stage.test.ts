@@ -1,0 +1,124 @@
+// Signed files and sets in the initrd, on a device in a directory: what is installed, and what is said of it. The real
+// boots are in test/machine/initrd.test.ts.
+import { generateKeyPairSync } from "node:crypto";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { readFilesRecord, writeFilesRecord } from "../../src/agent/files-record.ts";
+import { initrdFiles } from "../../src/agent/files-stage.ts";
+import { hasJournals } from "../../src/signed-sets/ledger.ts";
+import { run } from "../../src/system/process.ts";
+import { temporaryDirectory } from "../support.ts";
+import { put, setPlace, treeOf } from "../unit/signed-sets/set-fixture.ts";
+
+const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+
+async function place() {
+  const directory = await temporaryDirectory();
+  const path = (name: string): string => join(directory, name);
+  const where = {
+    sets: path("sets"),
+    apps: path("apps"),
+    configurations: path("boot.d"),
+    root: path("root"),
+  };
+  const places = { state: path("state"), run: path("run") };
+  await mkdir(places.run);
+  await mkdir(where.root);
+  await writeFile(path("secret.pem"), privateKey.export({ type: "pkcs8", format: "pem" }));
+  await writeFile(path("public.pem"), publicKey.export({ type: "spki", format: "pem" }));
+  /** A configuration, and what it installs from a directory of the same name. */
+  const config = async (
+    name: string,
+    signed?: Record<string, string>,
+    unsigned: Record<string, string> = {},
+  ) => {
+    if (signed !== undefined) {
+      await put(path(name), signed);
+      const sign = ["src/main.ts", "validator", "sign", "-r", `--key=${path("secret.pem")}`, path(name)];
+      await run(process.execPath, sign);
+    }
+    await put(path(name), unsigned);
+    const text = `[install]\ndestination=${path("out")}\nsources=${path(name)}\nkeys=${path("public.pem")}\n`;
+    await put(where.configurations, { [`${name}.conf`]: text });
+  };
+  return { path, where, places, config, stage: () => initrdFiles({ places }, where) };
+}
+
+describe("signed files in the initrd", () => {
+  test("are installed, each configuration for itself, and what was not is said by its code", async () => {
+    const at = await place();
+    await at.config("a", { "a.container": "A" });
+    await at.config("b", { "b.container": "B", "c.container": "C" }, { "d.container": "unsigned" });
+    await rm(at.path("b/d.container.sig"), { force: true });
+    await rm(at.path("none"), { recursive: true, force: true });
+    await put(at.where.configurations, {
+      "none.conf": `[install]\ndestination=${at.path("out")}\nsources=${at.path("none")}\nkeys=${at.path("public.pem")}\n`,
+    });
+    const record = await at.stage();
+    expect(record).toMatchObject({
+      outcome: "incomplete",
+      configs: [
+        { config: at.path("boot.d/a.conf"), outcome: "installed", written: 1, problems: [] },
+        { outcome: "refused", written: 0, problems: [{ code: "signed-file-unsigned" }] },
+        { outcome: "no-source", written: 0, problems: [{ code: "signed-source-missing" }] },
+      ],
+    });
+    expect(await treeOf(at.path("out"))).toEqual({ "a.container": "A" });
+    writeFilesRecord(at.places, record);
+    expect(readFilesRecord(at.places)).toEqual(record);
+  });
+  test("are found in their place by the next one", async () => {
+    const at = await place();
+    await at.config("a", { "a.container": "A" });
+    expect(await at.stage()).toMatchObject({ outcome: "installed" });
+    expect(await at.stage()).toMatchObject({ outcome: "unchanged", configs: [{ outcome: "unchanged" }] });
+  });
+  test("are left alone where the device's state is missing", async () => {
+    const at = await place();
+    await at.config("a", { "a.container": "A" });
+    await writeFile(join(at.places.run, "initrd-state"), "missing device /dev/sda2\n");
+    expect(await at.stage()).toMatchObject({
+      outcome: "no-state",
+      configs: [],
+      problems: [{ code: "state-missing" }],
+    });
+    expect(await treeOf(at.path("out"))).toEqual({});
+  });
+  test("are none where a directory of configurations has something else in it", async () => {
+    const at = await place();
+    await at.config("a", { "a.container": "A" });
+    await put(at.where.configurations, { "a.conf.bak": "" });
+    expect(await at.stage()).toMatchObject({
+      outcome: "incomplete",
+      configs: [{ config: at.where.configurations, outcome: "refused" }],
+    });
+    expect(await treeOf(at.path("out"))).toEqual({});
+  });
+});
+
+describe("a signed set whose removal was interrupted", () => {
+  test("is removed to its end, unless its file system cannot be written yet", async () => {
+    const at = await place();
+    const set = await setPlace();
+    await set.install({ a: "A" }, 1);
+    const ledger: object = JSON.parse(await readFile(join(set.state, "quadlets.json"), "utf8")) as object;
+    const steps = [{ do: "remove", path: "a", staged: "0" }];
+    const journal = { version: 1, phase: "apply", trial: false, steps, ledger: { ...ledger, entries: [] } };
+    await writeFile(join(set.state, "quadlets.journal.json"), JSON.stringify(journal));
+    await mkdir(set.path("root/etc/quadlets/.mos-set-quadlets"));
+    const where = { ...at.where, sets: set.state, root: set.root };
+    const etc = set.path("root/etc");
+    await run("mount", ["--bind", etc, etc]);
+    try {
+      await run("mount", ["-o", "remount,bind,ro", etc]);
+      expect(await initrdFiles(at, where)).toMatchObject({ outcome: "unchanged", sets: [], problems: [] });
+      expect(await hasJournals(set.state)).toBe(true);
+    } finally {
+      await run("umount", [etc]);
+    }
+    expect(await initrdFiles(at, where)).toMatchObject({ outcome: "installed", sets: ["quadlets"] });
+    expect(await set.installed()).toEqual({});
+    expect(await hasJournals(set.state)).toBe(false);
+  });
+});

@@ -1,0 +1,50 @@
+// Signed quadlets on a device, installed by configurations of /etc/validator/boot.d: of the image, and of its state.
+import { generateKeyPairSync } from "node:crypto";
+import type { Machine } from "../../src/machine/machine.ts";
+
+const config = (source: string): string =>
+  `[install]\ndestination=/run/containers/systemd\nsources=${source}\nkey_dirs=/usr/lib/validator/keys\n`;
+
+/** A volume: podman makes it, and no image is needed for that. */
+export const volume = "[Volume]\n[Install]\nWantedBy=multi-user.target\n";
+
+/** Where a device has what its image brings, and what is installed later. */
+const sources = { image: "/usr/share/factory/quadlets", apps: "/var/quadlets" } as const;
+
+/**
+ * Puts keys, two configurations and signed quadlets on a device, and enables the service stage.
+ * @param apps where the quadlets of the second lie now; tmpfiles.d(5) copies them from there where nothing is
+ */
+export async function putSignedFiles(machine: Machine, apps: string = sources.apps): Promise<void> {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  await machine.putFile("/run/secret.pem", privateKey.export({ type: "pkcs8", format: "pem" }), 0o600);
+  await machine.putFile(
+    "/usr/lib/validator/keys/fleet.pem",
+    publicKey.export({ type: "spki", format: "pem" }),
+  );
+  await machine.putFile("/etc/validator/boot.d/10-image.conf", config(sources.image));
+  await machine.putFile("/etc/validator/boot.d/20-apps.conf", config(sources.apps));
+  await machine.putFile(`${sources.image}/image.volume`, volume);
+  await machine.putFile(`${apps}/apps.volume`, volume);
+  if (apps !== sources.apps) {
+    await machine.putFile("/etc/tmpfiles.d/apps.conf", `C ${sources.apps} - - - - ${apps}\n`);
+  }
+  await machine.exec(`mos validator sign -r --key=/run/secret.pem ${sources.image} && \
+mos validator sign -r --key=/run/secret.pem ${apps} && rm /run/secret.pem && \
+systemctl add-wants basic.target mos-validator.service`);
+}
+
+/** Leaves the removal of a set as a power cut does: begun, and not done. */
+export async function interruptRemoval(machine: Machine): Promise<void> {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  await machine.putFile("/root/set.pem", privateKey.export({ type: "pkcs8", format: "pem" }), 0o600);
+  await machine.putFile("/root/set.pub", publicKey.export({ type: "spki", format: "pem" }));
+  await machine.putFile("/root/half/half.volume", volume);
+  await machine.exec(`mosb set sign --key /root/set.pem --name half --serial 1 --destination /etc/containers/systemd \
+/root/half && mosctl set install --key /root/set.pub /root/half && mkdir -m 700 /etc/containers/systemd/.mos-set-half`);
+  const { stdout } = await machine.exec(["cat", "/var/lib/mos/sets/half.json"]);
+  const ledger: object = JSON.parse(stdout) as object;
+  const steps = [{ do: "remove", path: "half.volume", staged: "0" }];
+  const journal = { version: 1, phase: "apply", trial: false, steps, ledger: { ...ledger, entries: [] } };
+  await machine.putFile("/var/lib/mos/sets/half.journal.json", JSON.stringify(journal));
+}
