@@ -112,6 +112,11 @@ async function runOnce(program: string, ...args: string[]): Promise<void> {
   await run("systemd-run", [...options, "--", program, ...args], { timeoutMs: 60_000 });
 }
 
+/** Starts the device anew, without waiting for it to go down. @throws MosError `systemd-failed` */
+async function reboot(): Promise<void> {
+  await systemctl(startTimeoutMs, "reboot", "--no-block");
+}
+
 /** What the agent asks of a service manager. */
 export interface ServiceManager {
   readonly daemonReload: typeof daemonReload;
@@ -122,6 +127,7 @@ export interface ServiceManager {
   readonly showUnits: typeof showUnits;
   readonly lastLogLines: typeof lastLogLines;
   readonly runOnce: typeof runOnce;
+  readonly reboot: typeof reboot;
 }
 
 /** The one of this system. */
@@ -135,5 +141,6 @@ export const systemd: ServiceManager = {
     showUnits,
     lastLogLines,
     runOnce,
+    reboot,
   },
 };

@@ -13,17 +13,22 @@ depends() {
   echo systemd
 }
 
+installkernel() {
+  # What a root out of the store needs; the rest comes with the root's file system.
+  instmods loop dm_verity erofs ext4
+}
+
 install() {
   local unit script
-  for unit in mos-initrd mos-initrd-state mos-initrd-apply mos-initrd-gate; do
+  for unit in mos-hostfs mos-initrd mos-initrd-state mos-initrd-apply mos-initrd-gate; do
     inst_simple "$moddir/$unit.service" "$systemdsystemunitdir/$unit.service"
   done
-  for script in mos-initrd mos-state mos-gate; do
+  for script in mos-hostfs mos-initrd mos-state mos-gate mos-refused; do
     inst_script "$moddir/$script.sh" "/usr/lib/mos/$script"
   done
   inst_simple "$moddir/61-mos-state.rules" /usr/lib/udev/rules.d/61-mos-state.rules
-  inst_multiple mkdir cp chmod mount udevadm
-  inst_multiple -o /usr/lib/systemd/systemd-fsck
+  inst_multiple cat mkdir cp chmod mount sync udevadm
+  inst_multiple -o /usr/lib/systemd/systemd-fsck veritysetup modprobe fsck.ext4 e2fsck
   # In place of any shell that another module brings.
   for unit in emergency rescue; do
     inst_simple "$moddir/mos-refused.service" "/etc/systemd/system/$unit.service"
@@ -37,7 +42,7 @@ install() {
   [ -d "$dracutsysrootdir/etc/mos/initrd/pcr7data" ] && inst_dir /etc/mos/initrd/pcr7data &&
     while IFS= read -r file; do inst_simple "$file"; done < <(find /etc/mos/initrd/pcr7data -type f)
   $SYSTEMCTL -q --root "$initdir" add-requires initrd.target mos-initrd.service
-  for unit in mos-initrd-state mos-initrd-apply mos-initrd-gate; do
+  for unit in mos-hostfs mos-initrd-state mos-initrd-apply mos-initrd-gate; do
     $SYSTEMCTL -q --root "$initdir" add-wants initrd.target "$unit.service"
   done
 }

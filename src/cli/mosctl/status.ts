@@ -1,6 +1,5 @@
 // `mosctl status`: what runs here, who vouches for it, and why something is not right.
 import { buildCommand } from "@stricli/core";
-import { requestStatus } from "../../agent/client.ts";
 import type { ServiceState, ServiceStatus, Status } from "../../agent/status-model.ts";
 import { exitCodes } from "../../errors/catalogue.ts";
 import { formatDuration } from "../../system/quantity.ts";
@@ -10,16 +9,7 @@ import { releaseText } from "../release-text.ts";
 import type { OutputStream } from "../terminal.ts";
 import { bootText } from "./boot-text.ts";
 import { problemText } from "./problem.ts";
-
-async function readStatus(): Promise<Status> {
-  const answer = await requestStatus();
-  if (answer !== undefined) return answer;
-  const [{ deviceContext }, { status }] = await Promise.all([
-    import("../../agent/context.ts"),
-    import("../../agent/status.ts"),
-  ]);
-  return await status(deviceContext());
-}
+import { readStatus } from "./read-status.ts";
 
 /** Exit code of a status: 0 when all is well or on its way. */
 function exitCodeOf({ health }: Status): number {
@@ -79,6 +69,12 @@ function memoryText({ memory, lowestEpoch, records }: NonNullable<Status["trust"
   return `not below epoch ${lowestEpoch}${changes} (${where})`;
 }
 
+function systemText({ system }: Status): string | undefined {
+  if (system === undefined) return undefined;
+  const where = system.hostfs === undefined ? "in a partition" : `the layer ${system.hostfs}`;
+  return `root ${system.rootHash.slice(0, 16)}…, ${where}`;
+}
+
 /** What is not about a service: a transaction under way, a manifest that failed, damage. */
 function notesText(stdout: OutputStream, { transaction, failures, damage }: Status): string {
   const lines: string[] = [];
@@ -88,7 +84,9 @@ function notesText(stdout: OutputStream, { transaction, failures, damage }: Stat
     const what =
       phase === "revert"
         ? `going back to ${before}, because generation ${to} failed`
-        : `${kind} to generation ${to} on trial; ${before} runs again if it is not healthy (${triesLeft} more tries)`;
+        : phase === "reboot"
+          ? `reboot needed: generation ${to} has another kernel and root (mosctl update --reboot); ${before} runs until then`
+          : `${kind} to generation ${to} on trial; ${before} runs again if it is not healthy (${triesLeft} more tries)`;
     lines.push(paint(stdout, "yellow", what));
   }
   const [last] = failures ?? [];
@@ -137,6 +135,7 @@ function show(stdout: OutputStream, status: Status): string {
     ["going back", memoryText(trust)],
     ["Secure Boot", `${trust.secureBoot.state}: ${trust.secureBoot.why}`],
     ["boot", bootText(status.boot)],
+    ["system", systemText(status)],
     ["checked", "signatures and chains; content block by block as it is read"],
   ]);
   const rows = services.map((service): Cell[] => [
@@ -150,7 +149,9 @@ function show(stdout: OutputStream, status: Status): string {
       [service.network, ...service.ports.map(({ host, container }) => `${host}→${container}`)].join(" "),
     service.restarts === 0 ? "" : `${service.restarts}`,
   ]);
-  const boots = status.bootTargets.map(({ name, version }) => `${name} ${version}`);
+  const boots = status.bootTargets.flatMap(({ name, version, state }) =>
+    state === "stored" ? [`${name} ${version}`] : [],
+  );
   const problems = services.flatMap(({ name, error }) =>
     error === undefined ? [] : [problemText(stdout, name, error)],
   );
@@ -161,7 +162,7 @@ function show(stdout: OutputStream, status: Status): string {
       : `\n${table(stdout, ["SERVICE", "VERSION", "STATE", "FOR", "LAYERS", "UIDS", "NETWORK", "RESTARTS"], rows)}`,
     boots.length === 0
       ? ""
-      : `\nStored, not activated on a running system: ${escapeControls(boots.join(", "))}\n`,
+      : `\nStored, not what this system was started from: ${escapeControls(boots.join(", "))}\n`,
     problems.length === 0 ? "" : `\n${problems.join("\n")}`,
     notes,
   ].join("");
