@@ -116,6 +116,8 @@ export async function cleanUpSystems(context: AgentContext): Promise<void> {
     await cleanUp(context);
   } catch (error) {
     const { code, message } = asMosError(error);
+    // Nothing was ever stored.
+    if (code === "not-found") return;
     log.warn({ code }, `cannot remove kernel images that are no longer needed: ${message}`);
   }
 }

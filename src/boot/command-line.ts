@@ -35,16 +35,16 @@ function split(text: string): string[] {
 }
 
 /** The last of the words NAME=VALUE counts, as for the kernel. */
-function valueOf(text: string, name: string): string | undefined {
+function wordValue(text: string, name: string): string | undefined {
   const found = split(text).findLast((word) => word.startsWith(`${name}=`));
   return found?.slice(name.length + 1);
 }
 
 /** The verified root that a command line names; undefined when it names none that mos can read. */
 export function namedRoot(commandLine: string): NamedRoot | undefined {
-  const rootHash = valueOf(commandLine, words.rootHash);
+  const rootHash = wordValue(commandLine, words.rootHash);
   if (rootHash === undefined || !/^[0-9a-f]{64}$/.test(rootHash)) return undefined;
-  const hostfs = valueOf(commandLine, words.hostfs);
+  const hostfs = wordValue(commandLine, words.hostfs);
   if (hostfs === undefined) return { rootHash, hostfs: undefined };
   return isDigest(hostfs) ? { rootHash, hostfs } : undefined;
 }

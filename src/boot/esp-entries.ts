@@ -136,9 +136,12 @@ export function planInstall(question: InstallQuestion): {
     steps.push({ kind: "write", file: entryName(base, next.tries) });
   } else steps.push(...renamed(there, next.tries));
   const gone = new Set(steps.flatMap((step) => (step.kind === "remove" ? [step.file] : [])));
+  // Where the running one is marked bad, it has to be the best of those: no other may be left that is good.
+  const isNewest = isBefore(next, booted);
   for (const entry of others) {
-    if (gone.has(entry.file) || isBad(entry) || isBefore(next, entry)) continue;
-    steps.push(...renamed(entry, 0, Math.max(1, entry.done)));
+    if (gone.has(entry.file) || isBad(entry)) continue;
+    const stays = isNewest && isBefore(next, entry) && !isBefore(entry, booted);
+    if (!stays) steps.push(...renamed(entry, 0, Math.max(1, entry.done)));
   }
   return { base, steps };
 }

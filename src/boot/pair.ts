@@ -27,14 +27,16 @@ export function checkPair(commandLine: string, { digest, rootHash, layers }: Roo
     );
   }
   const named = namedRoot(commandLine);
-  const refuse = (why: string): never => {
-    throw new MosError(
+  const refuse = (why: string): MosError =>
+    new MosError(
       "boot-pair-mismatch",
       `cannot use this kernel image (bootkit) with this root (hostfs): ${why}`,
-      { about: digest },
+      {
+        about: digest,
+      },
     );
-  };
-  if (named?.hostfs === undefined) return refuse("its signed command line names no root of the store");
-  if (named.hostfs !== digest) refuse(`its signed command line names ${named.hostfs}`);
-  if (named.rootHash !== rootHash) refuse(`its signed command line has the root hash ${named.rootHash}`);
+  if (named?.hostfs === undefined) throw refuse("its signed command line names no root of the store");
+  if (named.hostfs !== digest) throw refuse(`its signed command line names ${named.hostfs}`);
+  if (named.rootHash !== rootHash)
+    throw refuse(`its signed command line has the root hash ${named.rootHash}`);
 }

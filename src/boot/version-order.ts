@@ -1,56 +1,47 @@
 // Which of two versions is newer, as systemd-boot orders its entries: the UAPI group's "Version Format Specification",
 // which strverscmp_improved() of systemd implements. Pure.
 
-/** Characters that count; others only part what is before from what is after. */
-const counted = /[0-9A-Za-z~\-^.]/;
+/** One part of a version, with what it ends before. */
+type Part =
+  /** Each of these ends what is before it, the first as the lowest: `1~rc` < `1` < `1-2` < `1^post` < `1.1`. */
+  | { readonly kind: "separator"; readonly text: string }
+  | { readonly kind: "number"; readonly text: string }
+  | { readonly kind: "letters"; readonly text: string };
 
-function takeWhile(text: string, pattern: RegExp): string {
-  let end = 0;
-  while (end < text.length && pattern.test(text[end] ?? "")) end++;
-  return text.slice(0, end);
+/** In this order, the end of a version being after "~" and before the others; letters and numbers come last. */
+const separators = ["~", "", "-", "^", "."];
+
+function partsOf(version: string): Part[] {
+  return (version.match(/[~^.-]|[0-9]+|[A-Za-z]+/g) ?? []).map((text): Part => {
+    if (/^[0-9]/.test(text)) return { kind: "number", text: text.replace(/^0+(?=.)/, "") };
+    return { kind: /^[A-Za-z]/.test(text) ? "letters" : "separator", text };
+  });
 }
 
-/** Each of these ends a part, the first as the lowest: `1~rc` < `1` < `1-2` < `1^post` < `1.1`. */
-const separators = ["~", "-", "^", "."] as const;
-
-function compareText(a: string, b: string): number {
+function compareTexts(a: string, b: string): number {
   return a === b ? 0 : a < b ? -1 : 1;
+}
+
+/** Where a part comes before all others of its kind; undefined for the end. */
+function rankOf(part: Part | undefined): number {
+  if (part === undefined) return separators.indexOf("");
+  if (part.kind === "separator") return separators.indexOf(part.text);
+  return separators.length + (part.kind === "number" ? 1 : 0);
+}
+
+function compareParts(a: Part | undefined, b: Part | undefined): number {
+  const order = rankOf(a) - rankOf(b);
+  if (order !== 0 || a === undefined || b === undefined) return order;
+  if (a.kind === "number" && a.text.length !== b.text.length) return a.text.length - b.text.length;
+  return compareTexts(a.text, b.text);
 }
 
 /** @returns below zero when `a` is older, above when it is newer, zero when they are equal */
 export function compareVersions(a: string, b: string): number {
-  let [one, other] = [a, b];
-  for (;;) {
-    while (one !== "" && !counted.test(one[0] ?? "")) one = one.slice(1);
-    while (other !== "" && !counted.test(other[0] ?? "")) other = other.slice(1);
-    // Below everything, also the end.
-    if (one.startsWith("~") || other.startsWith("~")) {
-      if (!one.startsWith("~")) return 1;
-      if (!other.startsWith("~")) return -1;
-    }
-    if (one === "" || other === "") return compareText(one === "" ? "" : "x", other === "" ? "" : "x");
-    let isSeparated = false;
-    for (const separator of separators) {
-      const [has, hasOther] = [one.startsWith(separator), other.startsWith(separator)];
-      if (!has && !hasOther) continue;
-      if (!has) return separator === "~" ? 1 : 1;
-      if (!hasOther) return -1;
-      [one, other] = [one.slice(1), other.slice(1)];
-      isSeparated = true;
-      break;
-    }
-    if (isSeparated) continue;
-    const isNumber = /[0-9]/.test(one[0] ?? "") || /[0-9]/.test(other[0] ?? "");
-    const pattern = isNumber ? /[0-9]/ : /[A-Za-z]/;
-    const [part, otherPart] = [takeWhile(one, pattern), takeWhile(other, pattern)];
-    // Numbers of any length, without their leading zeros.
-    const [left, right] = isNumber
-      ? [part.replace(/^0+(?=.)/, ""), otherPart.replace(/^0+(?=.)/, "")]
-      : [part, otherPart];
-    if (part === "" || otherPart === "") return compareText(part, otherPart);
-    const order =
-      isNumber && left.length !== right.length ? left.length - right.length : compareText(left, right);
+  const [one, other] = [partsOf(a), partsOf(b)];
+  for (let i = 0; i < Math.max(one.length, other.length); i++) {
+    const order = compareParts(one[i], other[i]);
     if (order !== 0) return order;
-    [one, other] = [one.slice(part.length), other.slice(otherPart.length)];
   }
+  return 0;
 }

@@ -202,12 +202,12 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
   });
 
   test("stores a new kernel and root beside its own, and leaves what runs alone", async () => {
-    const before = await says("systemctl show -P InvocationID web.service mos-web.service");
+    const before = await says("systemctl show -P InvocationID mos-svc-web.service");
     const result = await update(2);
     expect(result).toMatchObject({ outcome: "awaits-reboot", generation: 2, restarted: [] });
     mark("the second system is stored");
     expect(await images()).toEqual(["demo_1.0.efi", "demo_1.1+3.efi"]);
-    expect(await says("systemctl show -P InvocationID web.service mos-web.service")).toBe(before);
+    expect(await says("systemctl show -P InvocationID mos-svc-web.service")).toBe(before);
     const status = await until("an answer", () => true);
     expect(status).toMatchObject({ rebootNeeded: true, generation: { number: 1 } });
     expect(status.transaction).toMatchObject({ phase: "reboot", from: 1, to: 2 });
