@@ -55,7 +55,7 @@ export interface AgentContext {
 }
 
 /** What this system was started from. */
-export interface BootPlaces {
+interface BootPlaces {
   /** Of the kernel that runs (proc(5)). */
   readonly commandLine: string;
   /** Where the EFI system partition may be mounted. */

@@ -50,7 +50,7 @@ export function entryName(base: string, left: number | undefined, done = 0): str
 }
 
 /** Known to be bad: the loader takes it only when there is nothing else. */
-export function isBad({ left }: Pick<Entry, "left">): boolean {
+function isBad({ left }: Pick<Entry, "left">): boolean {
   return left === 0;
 }
 

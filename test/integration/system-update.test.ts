@@ -2,7 +2,7 @@
 // with firmware does it in test/secure/update.test.ts.
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { type BootOutcome, boot } from "../../src/agent/boot.ts";
 import { rollback } from "../../src/agent/rollback.ts";
 import { status } from "../../src/agent/status.ts";
@@ -11,6 +11,7 @@ import { watchTrial } from "../../src/agent/trial.ts";
 import { asMosError } from "../../src/errors/mos-error.ts";
 import { pointedGeneration } from "../../src/generation/generations.ts";
 import { serviceUnit } from "../../src/services/unit-names.ts";
+import type { FaultTag } from "../../src/system/fault.ts";
 import { temporaryDirectory } from "../support.ts";
 import { updateEnding } from "./device-fixture.ts";
 import { BootedDevice, factoryCommandLine, kernelImage, Publisher } from "./system-fixture.ts";
@@ -250,6 +251,65 @@ describe("somebody who starts the system of before by hand", () => {
     await rm(join(device.images, "demo_1.2.efi"));
     expect(await device.start()).toBe("1.1");
     expect((await agent(device)).outcome).toMatchObject({ generation: 2, damage: [{ code: "boot-failed" }] });
+  });
+});
+
+describe("a disk that fails once", () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+  async function failsAt(tag: FaultTag): Promise<void> {
+    vi.stubEnv("MOS_FAULT_STAMPS", await temporaryDirectory());
+    vi.stubEnv("MOS_FAULT", `${tag}:eio`);
+  }
+
+  test("while a kernel image is written leaves the device as it was", async () => {
+    const device = await newDevice();
+    const files = await device.files();
+    await failsAt("system.install");
+    expect((await updateEnding(device.context, second)).code).toBe("io-failed");
+    expect(await device.files()).toEqual(files);
+    expect((await status(device.context)).transaction).toBeUndefined();
+    expect((await updateEnding(device.context, second)).code).toBe("awaits-reboot");
+  });
+
+  test("when a system is to count as good lets the device go back, and blames nobody", async () => {
+    const device = await newDevice();
+    await updateEnding(device.context, second);
+    await device.start();
+    await failsAt("system.bless");
+    expect((await agent(device)).verdict).toBe("generation-unhealthy");
+    expect(await device.start()).toBe("1.0");
+    await agent(device);
+    expect((await status(device.context)).failures).toBeUndefined();
+    expect((await updateEnding(device.context, second)).code).toBe("awaits-reboot");
+  });
+
+  test("when the device is to go back lets it go back with the agent's next start", async () => {
+    const device = await newDevice();
+    await updateEnding(device.context, second);
+    await device.start();
+    device.manager.failing.add(serviceUnit("web"));
+    await failsAt("system.back");
+    expect((await agent(device)).verdict).toBe("io-failed");
+    expect(device.manager.calls).not.toContain("reboot");
+    await agent(device);
+    expect(device.manager.calls).toContain("reboot");
+    expect(await device.start()).toBe("1.0");
+    expect((await agent(device)).outcome).toMatchObject({ generation: 1 });
+  });
+
+  test("when a system is given up leaves it given up", async () => {
+    const device = await newDevice();
+    await updateEnding(device.context, panics);
+    for (let i = 0; i < 4; i++) await device.start();
+    await failsAt("system.withdraw");
+    await agent(device);
+    expect(await device.start()).toBe("1.0");
+    await agent(device);
+    expect(await status(device.context)).toMatchObject({ failures: [{ code: "boot-failed" }] });
+    expect((await status(device.context)).transaction).toBeUndefined();
+    expect(await device.files()).toEqual(["demo_1.0.efi", foreign]);
   });
 });
 
