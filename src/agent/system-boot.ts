@@ -1,7 +1,5 @@
 // What a start of the device leaves to do about the systems that it can start, once it runs: the EFI system partition
 // is not there before. Never part of what the boot waits for, and once in a boot.
-import { existsSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { rememberFailure } from "../generation/failures.ts";
 import { readGeneration } from "../generation/generations.ts";
@@ -10,6 +8,7 @@ import { advance, type Transaction } from "../generation/transaction.ts";
 import { digestOf } from "../oci/digest.ts";
 import type { AgentContext } from "./context.ts";
 import { log } from "./log.ts";
+import { areSystemsSettled, rememberSettledSystems } from "./stage-record.ts";
 import { startedSide, startedSystem } from "./started.ts";
 import {
   blessSystem,
@@ -72,11 +71,11 @@ async function settle(context: AgentContext): Promise<void> {
  * logged, and done at the next start.
  */
 export async function settleSystems(context: AgentContext): Promise<void> {
-  const mark = join(context.places.run, "systems-settled");
-  if (existsSync(mark) || (await startedSystem(context)) === undefined) return;
+  const { places } = context;
+  if (areSystemsSettled(places) || (await startedSystem(context)) === undefined) return;
   try {
     await settle(context);
-    writeFileSync(mark, "");
+    rememberSettledSystems(places);
   } catch (error) {
     const { code, message, about } = asMosError(error);
     // Not every machine of a verified root has a loader that counts.
