@@ -20,7 +20,7 @@ import { storedManifest } from "../generation/stored-manifest.ts";
 import type { SystemChange, Transaction } from "../generation/transaction.ts";
 import type { Digest } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
-import { discard } from "../system/atomic-file.ts";
+import { discard, writeFileAtomic } from "../system/atomic-file.ts";
 import { fault } from "../system/fault.ts";
 import type { AgentContext } from "./context.ts";
 import { loadGeneration } from "./load.ts";
@@ -51,7 +51,14 @@ export async function installSystem(context: AgentContext, { entry, bytes }: Sys
   const booted = await bootedEntry(context, esp);
   const { entries, foreign, free } = esp;
   const { steps } = planInstall({ entries, foreign, free, next: entry, booted });
-  await applySteps(esp, steps, bytes);
+  // Collected with other leftovers after a power cut.
+  const copy = join(context.places.state, ".kernel-image.tmp");
+  try {
+    await writeFileAtomic(copy, bytes, 0o600);
+    await applySteps(context.systemd.runOnce, esp, steps, copy);
+  } finally {
+    await discard(copy);
+  }
 }
 
 /** Looks whether the kernel image could be put there, before anything is. @throws MosError as {@link installSystem} */
@@ -91,7 +98,7 @@ async function cleanUp(context: AgentContext): Promise<void> {
     const root = namedRoot(commandLine)?.hostfs;
     return root === undefined || wanted.has(root);
   };
-  await applySteps(esp, planCleanup(esp.entries, booted, isWanted));
+  await applySteps(context.systemd.runOnce, esp, planCleanup(esp.entries, booted, isWanted));
 }
 
 /** What is being tried is watched by the device itself, too (units/mos-trial.timer): from now on it is not. */
@@ -106,7 +113,7 @@ export async function endWatch({ places }: AgentContext): Promise<void> {
 export async function blessSystem(context: AgentContext): Promise<void> {
   await fault("system.bless");
   const esp = await readEsp(context.boot.esp);
-  await applySteps(esp, planBless(await bootedEntry(context, esp)));
+  await applySteps(context.systemd.runOnce, esp, planBless(await bootedEntry(context, esp)));
   await endWatch(context);
 }
 
@@ -139,7 +146,7 @@ export async function startBefore(context: AgentContext, { from }: SystemChange)
       },
     );
   }
-  await applySteps(esp, planGoBack(await bootedEntry(context, esp), before));
+  await applySteps(context.systemd.runOnce, esp, planGoBack(await bootedEntry(context, esp), before));
   await context.systemd.reboot();
 }
 
@@ -155,7 +162,11 @@ export async function withdrawSystem(
   await fault("system.withdraw");
   const esp = await readEsp(context.boot.esp);
   const keeps = kind === "rollback" || namedRoot(to)?.hostfs === undefined;
-  await applySteps(esp, planWithdraw(esp.entries, await bootedEntry(context, esp), to, keeps));
+  await applySteps(
+    context.systemd.runOnce,
+    esp,
+    planWithdraw(esp.entries, await bootedEntry(context, esp), to, keeps),
+  );
 }
 
 /**

@@ -19,7 +19,7 @@ import { discard } from "../system/atomic-file.ts";
 import type { AgentContext } from "./context.ts";
 import { hostfsOf, type StartedSystem } from "./started.ts";
 
-/** Opens a layer under dm-verity and copies the kernel image out of it (units/helpers). */
+/** Opens a layer under dm-verity and copies the kernel image out of it (packaging/boot). */
 const reader = "/usr/lib/mos/bootkit-kernel";
 
 /** A system that can be started: its kernel image, and what is known of that. */

@@ -1,11 +1,8 @@
-// The EFI system partition of the running system: found, listed, and changed step by step. FAT has no journal: a file
-// is written under a name that no loader looks at, synced, and then renamed; each name is synced with its directory.
+// The EFI system partition of the running system: found, listed, and changed step by step.
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { asMosError, MosError } from "../errors/mos-error.ts";
-import { discard, syncDirectory } from "../system/atomic-file.ts";
-import { openFile, rename } from "../system/durable.ts";
 import { namedRoot } from "./command-line.ts";
 import { type Entry, parseEntryName, type Step } from "./esp-entries.ts";
 import { ukiFacts } from "./uki-facts.ts";
@@ -82,44 +79,37 @@ export async function readEsp(places: readonly string[]): Promise<Esp> {
   });
 }
 
-async function write(directory: string, file: string, content: Uint8Array): Promise<void> {
-  const partial = join(directory, `.mos-${file}.tmp`);
-  try {
-    const handle = await openFile(partial, "w", 0o600);
-    try {
-      await handle.writeFile(content);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(partial, join(directory, file));
-  } catch (error) {
-    await discard(partial);
-    throw error;
-  }
-}
+/** Runs a program of mos outside the agent's sandbox. */
+type RunOnce = (program: string, ...args: string[]) => Promise<void>;
+
+/** Takes steps (packaging/boot/esp-steps). */
+const program = "/usr/lib/mos/esp-steps";
 
 /**
  * Takes steps, each of them durable before the next. What an interrupted write has left goes first.
- * @param content of the file that is written
- * @throws MosError `no-space`, `io-failed`, `permission-denied`
+ * @param content file with what is written
+ * @throws MosError `io-failed`, `program-missing`
  */
 export async function applySteps(
+  runOnce: RunOnce,
   { directory }: Pick<Esp, "directory">,
   steps: readonly Step[],
-  content: Uint8Array = new Uint8Array(),
+  content = "",
 ): Promise<void> {
   if (steps.length === 0) return;
+  const words = steps.flatMap((step) => {
+    if (step.kind === "write") return [step.kind, step.file, content];
+    return step.kind === "remove" ? [step.kind, step.file] : [step.kind, step.from, step.to];
+  });
   try {
-    for (const file of await readdir(directory))
-      if (temporary.test(file)) await discard(join(directory, file));
-    for (const step of steps) {
-      if (step.kind === "write") await write(directory, step.file, content);
-      else if (step.kind === "remove") await discard(join(directory, step.file));
-      else await rename(join(directory, step.from), join(directory, step.to));
-      await syncDirectory(directory);
-    }
+    await runOnce(program, directory, ...words);
   } catch (error) {
-    throw asMosError(error, directory);
+    const known = asMosError(error, directory);
+    if (known.code !== "program-failed") throw known;
+    throw new MosError("io-failed", `cannot change the kernel images in ${directory}: ${known.message}`, {
+      about: directory,
+      problems: known.problems,
+      cause: error,
+    });
   }
 }

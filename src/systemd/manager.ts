@@ -7,6 +7,8 @@ import { run } from "../system/process.ts";
 const stopTimeoutMs = 90_000;
 const startTimeoutMs = 180_000;
 const reloadTimeoutMs = 90_000;
+/** A kernel image is written to a slow disk. */
+const runTimeoutMs = 300_000;
 
 async function systemctl(timeoutMs: number, ...args: string[]): Promise<string> {
   try {
@@ -109,7 +111,7 @@ async function lastLogLines(unit: string, count: number): Promise<string[]> {
  */
 async function runOnce(program: string, ...args: string[]): Promise<void> {
   const options = ["--wait", "--collect", "--quiet", "--pipe", "--service-type=exec"];
-  await run("systemd-run", [...options, "--", program, ...args], { timeoutMs: 60_000 });
+  await run("systemd-run", [...options, "--", program, ...args], { timeoutMs: runTimeoutMs });
 }
 
 /** Starts the device anew, without waiting for it to go down. @throws MosError `systemd-failed` */

@@ -1,7 +1,7 @@
 // A device in a directory that starts from an EFI system partition, which is a directory too: a loader of a few lines
 // takes a kernel image as systemd-boot does and counts; the kernel images are EFI programs that hold their texts.
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { AgentContext } from "../../src/agent/context.ts";
 import { storedRootCommandLine } from "../../src/boot/command-line.ts";
 import { readEsp } from "../../src/boot/esp.ts";
@@ -139,6 +139,12 @@ export class BootedDevice {
     return (await readdir(this.images)).sort();
   }
 
+  /** Programs of packaging/boot: the one of this checkout, or what stands for it. */
+  private async runOnce(program: string, args: readonly string[]): Promise<void> {
+    if (basename(program) === "bootkit-kernel") return await this.readKernel(args);
+    await run(join(import.meta.dirname, "../../packaging/boot", basename(program)), args);
+  }
+
   /** What the reader in packaging/boot does under dm-verity, which this machine's kernel does not have. */
   private async readKernel(args: readonly string[]): Promise<void> {
     const [blob = "", , , , to = ""] = args;
@@ -171,7 +177,7 @@ export class BootedDevice {
       places: { ...this.base.places, run: join(volatile, "run") },
       unitDirectory: join(volatile, "systemd"),
       quadletDirectory: join(volatile, "quadlet"),
-      systemd: { ...manager, runOnce: (_program, ...args) => this.readKernel(args) },
+      systemd: { ...manager, runOnce: (program, ...args) => this.runOnce(program, args) },
     };
     return imageVersion;
   }
