@@ -103,7 +103,11 @@ export async function loadImages(
   return { images, problems };
 }
 
-async function loadImage(store: Layout, target: Target): Promise<LoadedImage> {
+/**
+ * The image of one target, from the store.
+ * @throws MosError when a document or layer of it is missing or not what was signed
+ */
+export async function loadImage(store: Layout, target: Target): Promise<LoadedImage> {
   const about = `image of ${target.service_name}`;
   const bytes = await store.smallBlob(
     { mediaType: mediaTypes.manifest, digest: target.digest, size: target.size },

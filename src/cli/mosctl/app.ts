@@ -6,6 +6,7 @@ import { diffCommand } from "./diff.ts";
 import { gcCommand } from "./gc.ts";
 import { historyCommand } from "./history.ts";
 import { installDisk } from "./install-disk.ts";
+import { createBootFsCommand, mountCommand } from "./mount.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
 import { setCommands } from "./set.ts";
@@ -25,10 +26,12 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
   {
     attest: attestCommand,
     cancel: cancelCommand,
+    "create-boot-fs": createBootFsCommand,
     diff: diffCommand,
     gc: gcCommand,
     history: historyCommand,
     "install-disk": installDisk,
+    mount: mountCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
     set: setCommands,
