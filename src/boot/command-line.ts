@@ -50,13 +50,13 @@ export function namedRoot(commandLine: string): NamedRoot | undefined {
 }
 
 /**
- * Whether a running system was started by the image with this signed command line. Firmware and boot loader may only
- * add to the end of what was signed (systemd-stub(7), addons).
+ * Whether a running system was started by the image with this signed command line: by all of its words and no others.
+ * What addons (systemd-stub(7)) put behind it makes it one that mos does not know.
  * @param running /proc/cmdline
  */
 export function isStartedBy(running: string, signed: string): boolean {
-  const [has, wanted] = [split(running), split(signed)];
-  return wanted.length > 0 && wanted.every((word, i) => has[i] === word);
+  const wanted = split(signed).join(" ");
+  return wanted !== "" && split(running).join(" ") === wanted;
 }
 
 /** What the kernel and the initrd are told so that they find the root in the store and verify it. */

@@ -30,8 +30,9 @@ describe("a command line", () => {
     [line.replace("mos.hostfs=sha256:", "mos.hostfs=md5:"), "another digest"],
   ])("%o names none (%s)", (text) => expect(namedRoot(text)).toBeUndefined());
 
-  test("is known by all of its words, to which others may have been added", () => {
-    expect(isStartedBy(`${line}  systemd.debug\n`, line)).toBe(true);
+  test("is known by all of its words, and no others", () => {
+    expect(isStartedBy(`${line.replaceAll(" ", "  ")}\n`, line)).toBe(true);
+    expect(isStartedBy(`${line} rdinit=/nowhere`, line)).toBe(false);
     expect(isStartedBy(line, `${line} quiet`)).toBe(false);
     expect(isStartedBy(`quiet ${line}`, line)).toBe(false);
     expect(isStartedBy(line, " ")).toBe(false);
