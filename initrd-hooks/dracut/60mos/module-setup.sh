@@ -13,11 +13,6 @@ depends() {
   echo systemd
 }
 
-installkernel() {
-  # What a root out of the store needs; the rest comes with the root's file system.
-  instmods loop dm_verity erofs ext4
-}
-
 install() {
   local unit script
   for unit in mos-hostfs mos-initrd mos-initrd-state mos-initrd-apply mos-initrd-gate; do
@@ -28,7 +23,9 @@ install() {
   done
   inst_simple "$moddir/61-mos-state.rules" /usr/lib/udev/rules.d/61-mos-state.rules
   inst_multiple cat mkdir cp chmod mount sync udevadm
-  inst_multiple -o /usr/lib/systemd/systemd-fsck veritysetup modprobe fsck.ext4 e2fsck
+  # A root out of the store needs veritysetup and the kernel's loop and dm_verity besides, which mosb image build puts
+  # into its initrds: they are many times as large as all of this.
+  inst_multiple -o /usr/lib/systemd/systemd-fsck
   # In place of any shell that another module brings.
   for unit in emergency rescue; do
     inst_simple "$moddir/mos-refused.service" "/etc/systemd/system/$unit.service"
