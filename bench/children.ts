@@ -44,6 +44,7 @@ function staged(root: string): AgentContext {
     updateSettings: [],
     machineId: "/etc/machine-id",
     buildTime: new Date(0),
+    boot: { commandLine: "/nowhere", esp: [] },
   };
 }
 

@@ -65,6 +65,7 @@ export function memoryManager(): MemoryManager {
     },
     lastLogLines: async () => [],
     runOnce: (program, ...args) => asked(`run ${[program, ...args].join(" ")}`),
+    reboot: () => asked("reboot"),
   };
   return manager;
 }

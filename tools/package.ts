@@ -73,6 +73,9 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   for (const name of ["quadlet-generator", "quadlet-setup"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/quadlet", name)), 0o755);
   }
+  for (const name of ["bootkit-kernel", "esp-steps"]) {
+    await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/boot", name)), 0o755);
+  }
   await stageManual(put);
   await stageCompletions(executable, put);
   const units = await stageUnits(put);

@@ -7,6 +7,7 @@ import { readJournal } from "../generation/journal.ts";
 import { activeOf, type Transaction } from "../generation/transaction.ts";
 import type { AgentContext } from "./context.ts";
 import { type LoadedGeneration, loadGeneration } from "./load.ts";
+import { startedSystem } from "./started.ts";
 
 /** What runs, and why that. */
 export interface Active {
@@ -41,6 +42,37 @@ async function fallbacks({ places }: AgentContext, except: number | undefined): 
   return [...new Set(all)].filter((number) => number !== except && !unfit.has(number));
 }
 
+function otherSystem({ number }: LoadedGeneration, { number: instead }: LoadedGeneration): MosError {
+  const about = `generation ${number}`;
+  return new MosError(
+    "boot-failed",
+    `generation ${number} is of another system than the one that was started; generation ${instead} runs`,
+    { about },
+  );
+}
+
+/**
+ * The generation of the root that was started, where that is another one than the current generation's: somebody chose
+ * it when the device started, or the loader did. Undefined where the current one is right, or nothing fits better.
+ */
+async function ofStartedSystem(
+  context: AgentContext,
+  { number, hostfs }: LoadedGeneration,
+): Promise<LoadedGeneration | undefined> {
+  if (hostfs === undefined) return undefined;
+  const started = await startedSystem(context);
+  if (started === undefined || started.root.rootHash === hostfs.rootHash) return undefined;
+  let second: LoadedGeneration | undefined;
+  for (const candidate of await fallbacks(context, number)) {
+    const other = await known(() => loadGeneration(context, candidate));
+    if (other instanceof MosError) continue;
+    if (other.hostfs?.rootHash === started.root.rootHash) return other;
+    // One that brings no root goes with any.
+    if (other.hostfs === undefined) second ??= other;
+  }
+  return second;
+}
+
 /**
  * Finds the generation that is to run, verified.
  * @throws MosError of the generation that should run, when no other verifies either
@@ -57,7 +89,12 @@ export async function loadActive(context: AgentContext): Promise<Active> {
       : activeOf(transaction);
   if (wanted === undefined) return { loaded: undefined, transaction, damage };
   const loaded = wanted instanceof MosError ? wanted : await known(() => loadGeneration(context, wanted));
-  if (!(loaded instanceof MosError)) return { loaded, transaction, damage };
+  if (!(loaded instanceof MosError)) {
+    const other = transaction === undefined ? await ofStartedSystem(context, loaded) : undefined;
+    return other === undefined
+      ? { loaded, transaction, damage }
+      : { loaded: other, transaction, damage: [...damage, otherSystem(loaded, other)] };
+  }
   // What is tried has to hold by itself; what came before it is tried next.
   if (transaction !== undefined && transaction.phase !== "revert") throw loaded;
   for (const number of await fallbacks(context, wanted instanceof MosError ? undefined : wanted)) {

@@ -50,6 +50,7 @@ export interface BootTimings {
 /** What a boot is about to bring up. */
 interface Choice extends Active {
   readonly trial: Transaction | undefined;
+  readonly pending?: Transaction | undefined;
   /** Given up, and over once what ran before is up. */
   readonly reverting: Transaction | undefined;
 }
@@ -100,7 +101,8 @@ async function bringUpChoice(
   if (reverting !== undefined) await endRevert(context);
   await fault("boot.end");
   const kind = up.applied.changed ? "applied" : "unchanged";
-  const givenUp = reverting === undefined ? undefined : failureOf(reverting);
+  const over = reverting ?? (choice.pending?.phase === "revert" ? choice.pending : undefined);
+  const givenUp = over === undefined ? undefined : failureOf(over);
   const { number: generation, digest } = loaded;
   return { kind, generation, digest, problems: up.problems, damage, trial, givenUp };
 }

@@ -51,6 +51,15 @@ export interface AgentContext {
   /** machine-id(5). */
   readonly machineId: string;
   readonly buildTime: Date;
+  readonly boot: BootPlaces;
+}
+
+/** What this system was started from. */
+interface BootPlaces {
+  /** Of the kernel that runs (proc(5)). */
+  readonly commandLine: string;
+  /** Where the EFI system partition may be mounted. */
+  readonly esp: readonly string[];
 }
 
 const initrdDirectory = "/run/mos/initrd";
@@ -80,6 +89,7 @@ export function deviceContext(): AgentContext {
     fetchSettings: ["/etc/mos/fetch.json", "/usr/lib/mos/fetch.json"],
     updateSettings: ["/etc/mos/update.json", "/usr/lib/mos/update.json"],
     machineId: "/etc/machine-id",
+    boot: { commandLine: "/proc/cmdline", esp: ["/efi", "/boot/efi", "/boot"] },
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

@@ -50,6 +50,21 @@ export async function main(args: readonly string[]): Promise<void> {
   const { onTrial } = await serve(context);
   await notify("READY=1", `STATUS=${statusLine(outcome)}`);
   if ("trial" in outcome && outcome.trial !== undefined) await watch(context, outcome.trial, onTrial);
+  else if (outcome.kind !== "refused") await settle(context, onTrial);
+}
+
+/** Which system starts next. Where somebody else holds the lock already, the next start of the agent looks. */
+async function settle(context: AgentContext, onTrial: Busy): Promise<void> {
+  onTrial(1);
+  try {
+    const { settleSystems } = await import("./system-boot.ts");
+    await withLock(lockPath(context.places), "which system starts next", () => settleSystems(context));
+  } catch (error) {
+    const { code, message } = asMosError(error);
+    log.warn({ code }, message);
+  } finally {
+    onTrial(-1);
+  }
 }
 
 /** A generation on trial is watched after the boot has gone on; the agent does not leave before it is decided. */

@@ -13,6 +13,7 @@ import { limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts"
 import type { Layer, ServiceImage } from "../services/model.ts";
 import { isBootTarget } from "../services/render.ts";
 import type { AgentContext } from "./context.ts";
+import { type HostfsLayer, hostfsOf } from "./started.ts";
 import {
   type AcceptedManifest,
   acceptGeneration,
@@ -50,6 +51,8 @@ export interface LoadedGeneration {
   readonly digest: Digest;
   readonly images: readonly LoadedImage[];
   readonly problems: readonly TargetProblem[];
+  /** The root that it brings; undefined when it brings none, or that cannot be read. */
+  readonly hostfs: HostfsLayer | undefined;
 }
 
 /**
@@ -62,6 +65,9 @@ export async function loadGeneration(context: AgentContext, number: number): Pro
   const current = await rootOfGeneration(context, trust, generation);
   const { manifest, newest, bases } = acceptGeneration(trust, current.root, generation);
   const { images, problems } = await loadImages(context, manifest);
+  const hostfs = await Layout.open(storePath(context.places))
+    .then((store) => hostfsOf(store, manifest))
+    .catch(() => undefined);
   return {
     number,
     generation,
@@ -74,6 +80,7 @@ export async function loadGeneration(context: AgentContext, number: number): Pro
     digest: digestOf(generation.manifest),
     images,
     problems,
+    hostfs,
   };
 }
 
@@ -96,7 +103,11 @@ export async function loadImages(
   return { images, problems };
 }
 
-async function loadImage(store: Layout, target: Target): Promise<LoadedImage> {
+/**
+ * The image of one target, from the store.
+ * @throws MosError when a document or layer of it is missing or not what was signed
+ */
+export async function loadImage(store: Layout, target: Target): Promise<LoadedImage> {
   const about = `image of ${target.service_name}`;
   const bytes = await store.smallBlob(
     { mediaType: mediaTypes.manifest, digest: target.digest, size: target.size },

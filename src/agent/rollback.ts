@@ -14,12 +14,16 @@ import type { AgentContext } from "./context.ts";
 import type { Progress } from "./progress.ts";
 import { stage } from "./stage.ts";
 import { type UnwellService, unwellServices } from "./status.ts";
-import { runTrial, settle } from "./trial.ts";
+import { awaitReboot, runTrial, settle } from "./trial.ts";
 import { acceptGeneration, currentRoot, loadTrust } from "./trust.ts";
+import { otherSystemOf } from "./update.ts";
 
 export interface RollbackResult {
-  /** `unchanged`: the generation is the one that runs already. */
-  readonly outcome: "rolled-back" | "unchanged";
+  /**
+   * `unchanged`: the generation is the one that runs already; `awaits-reboot`: it runs once the device was started
+   * anew, because it has another kernel and root.
+   */
+  readonly outcome: "rolled-back" | "unchanged" | "awaits-reboot";
   readonly generation: number;
   /** Which one ran before. */
   readonly from: number | undefined;
@@ -76,7 +80,11 @@ export async function rollback(
 
     progress({ kind: "step", step: "stage" });
     await fault("rollback.stage");
-    const staged = await stage(context, await Layout.open(storePath(places)), manifest, new Set());
+    const store = await Layout.open(storePath(places));
+    const staged = await stage(context, store, manifest, new Set());
+    const system = running?.number === number ? undefined : await otherSystemOf(context, store, manifest);
+    const { withdrawWaiting } = await import("./system-boot.ts");
+    await withdrawWaiting(context);
     const from = running?.number;
     const done = { generation: number, from, manifestDigest: digestOf(generation.manifest) };
     if (from === number) {
@@ -87,6 +95,10 @@ export async function rollback(
     }
     const { tries } = manifest.health ?? defaultGate;
     const activate = () => staged.activate(number, "trial");
+    if (system !== undefined) {
+      await awaitReboot(context, { kind: "rollback", from: from ?? null, to: number, tries, ...system });
+      return { outcome: "awaits-reboot", ...done, restarted: [], unwell: [] };
+    }
     const beginning = { kind: "rollback", from: from ?? null, to: number, excused: [] } as const;
     const applied = await runTrial(context, { ...beginning, manifest, tries, activate }, progress);
     await fault("rollback.end");

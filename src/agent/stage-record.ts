@@ -1,6 +1,6 @@
 // What the two stages of a boot write down below /run/mos: for each other, for `mosctl status`, and for nothing that
 // outlives the boot.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as z from "zod";
 import { systemCode } from "../errors/mos-error.ts";
@@ -77,4 +77,15 @@ export function readServiceRecord(places: Places): ServiceRecord | undefined {
 
 export function writeServiceRecord(places: Places, record: ServiceRecord): void {
   write(servicePath(places), record);
+}
+
+const settledPath = ({ run }: Places): string => join(run, "systems-settled");
+
+/** Whether it has been seen to in this boot which system starts next. */
+export function areSystemsSettled(places: Places): boolean {
+  return existsSync(settledPath(places));
+}
+
+export function rememberSettledSystems(places: Places): void {
+  write(settledPath(places), {});
 }

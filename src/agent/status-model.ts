@@ -108,12 +108,21 @@ export interface Status {
   readonly boot?: BootStatus;
   /** What the agent is doing to the device right now. */
   readonly operation?: OperationInfo;
+  /** What the system was started from; absent where that is no root that mos can update. */
+  readonly system?: {
+    readonly rootHash: string;
+    /** Digest of the layer in the store; absent where the root is in a partition. */
+    readonly hostfs?: string;
+  };
+  /** The device has to be started anew for a new kernel and root to run. */
+  readonly rebootNeeded?: true;
   /** A generation is on trial, or the device is going back. */
   readonly transaction?: {
     readonly kind: "update" | "rollback";
     readonly from?: number;
     readonly to: number;
-    readonly phase: "trial" | "commit" | "revert";
+    /** `reboot`: it waits for the device to be started anew. */
+    readonly phase: "reboot" | "trial" | "commit" | "revert";
     readonly triesLeft: number;
     readonly startedAt: string;
   };
@@ -135,6 +144,8 @@ export interface Status {
     readonly name: string;
     readonly version: string;
     readonly digest: string;
+    /** `running`: the system was started from it; `stored`: it was not. */
+    readonly state: "running" | "stored";
   }[];
   readonly error?: ErrorDocument;
 }

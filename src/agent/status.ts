@@ -32,6 +32,7 @@ import { secureBootStatus } from "./firmware.ts";
 import type { LoadedGeneration, LoadedImage, TargetProblem } from "./load.ts";
 import { actualDigest, timestamp, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
 import { secretProblem } from "./secrets.ts";
+import { type StartedSystem, startedSystem } from "./started.ts";
 import type { LayerStatus, ServiceState, ServiceStatus, Status, TrustStatus } from "./status-model.ts";
 
 const properties = [
@@ -60,7 +61,8 @@ interface Observed {
 
 /** The status of this device. Never throws for what is wrong with the device: that is what it reports. */
 export async function status(context: AgentContext): Promise<Status> {
-  const known = { ...bootStatus(context), ...(await failuresOf(context)) };
+  const started = await startedSystem(context);
+  const known = { ...bootStatus(context), ...systemStatus(started), ...(await failuresOf(context)) };
   let active: Active;
   try {
     active = await loadActive(context);
@@ -75,6 +77,8 @@ export async function status(context: AgentContext): Promise<Status> {
   const refused = current.problems.map((problem) => refusedService(problem, current));
   const all = [...services, ...refused].sort((a, b) => (a.name < b.name ? -1 : 1));
   const previous = await pointedGeneration(context.places, "previous").catch(() => undefined);
+  const isStarted = started !== undefined && started.root.rootHash === current.hostfs?.rootHash;
+  const state = isStarted ? "running" : "stored";
   return {
     version: 1,
     health: healthOf(all),
@@ -95,7 +99,7 @@ export async function status(context: AgentContext): Promise<Status> {
     services: all,
     bootTargets: current.manifest.targets
       .filter(isBootTarget)
-      .map(({ service_name, version, digest }) => ({ name: service_name, version, digest })),
+      .map(({ service_name, version, digest }) => ({ name: service_name, version, digest, state })),
   };
 }
 
@@ -105,12 +109,21 @@ function partsOf({ generation }: LoadedGeneration): Pick<NonNullable<Status["gen
   return bases.length === 0 ? {} : { bases };
 }
 
-function transactionStatus(transaction: Transaction | undefined): Pick<Status, "transaction"> {
+function transactionStatus(
+  transaction: Transaction | undefined,
+): Pick<Status, "transaction" | "rebootNeeded"> {
   if (transaction === undefined) return {};
   const { kind, from, to, phase, tries, startedAt } = transaction;
   return {
+    ...(phase === "reboot" ? { rebootNeeded: true } : {}),
     transaction: { kind, ...(from === null ? {} : { from }), to, phase, triesLeft: tries, startedAt },
   };
+}
+
+function systemStatus(started: StartedSystem | undefined): Pick<Status, "system"> {
+  if (started === undefined) return {};
+  const { rootHash, hostfs } = started.root;
+  return { system: { rootHash, ...(hostfs === undefined ? {} : { hostfs }) } };
 }
 
 /** Manifests that failed here, the last one first. */

@@ -27,6 +27,7 @@ import { watchHealth } from "./health.ts";
 import { loadGeneration } from "./load.ts";
 import { log } from "./log.ts";
 import type { Progress } from "./progress.ts";
+import { startedSide } from "./started.ts";
 import { remember } from "./trust.ts";
 
 async function enter(context: AgentContext, { next }: Step): Promise<Transaction> {
@@ -101,14 +102,28 @@ function unhealthy(error: unknown): Extract<TransactionEvent, { kind: "unhealthy
   return { kind: "unhealthy", reason: { code, message: text } };
 }
 
+type Verdict = Extract<TransactionEvent, { kind: "healthy" | "unhealthy" }>;
+
+/** A new system that is healthy counts as good before anything else does: a power cut after it finds it running again. */
+async function blessed(context: AgentContext, { system }: Transaction, verdict: Verdict): Promise<Verdict> {
+  if (system === undefined || verdict.kind !== "healthy") return verdict;
+  try {
+    const { blessSystem } = await import("./system-change.ts");
+    await blessSystem(context);
+    return verdict;
+  } catch (error) {
+    return unhealthy(error);
+  }
+}
+
 /** From the verdict to the end. @throws MosError `generation-unhealthy` when the device went back */
 async function conclude(
   context: AgentContext,
   trial: Transaction,
-  verdict: Extract<TransactionEvent, { kind: "healthy" | "unhealthy" }>,
+  verdict: Verdict,
   progress: Progress,
 ): Promise<void> {
-  const step = advance(trial, verdict);
+  const step = advance(trial, await blessed(context, trial, verdict));
   if (step.action === "commit") progress({ kind: "step", step: "commit" });
   let next: Transaction;
   try {
@@ -122,7 +137,22 @@ async function conclude(
     await finishCommit(context, next);
     const { collectAfterCommit } = await import("./gc.ts");
     await collectAfterCommit(context);
+    if (next.system !== undefined) {
+      const { cleanUpSystems } = await import("./system-change.ts");
+      await cleanUpSystems(context);
+    }
     return;
+  }
+  if (step.action === "go back" && next.system !== undefined) {
+    await recordFailure(context, next, reasonOf(next));
+    const { startBefore } = await import("./system-change.ts");
+    await startBefore(context, next.system);
+    const why = reasonOf(next).message;
+    throw new MosError(
+      "generation-unhealthy",
+      `generation ${next.to} did not become healthy, and the device starts the system of before: ${why}`,
+      { about: `generation ${next.to}` },
+    );
   }
   const { code, message } = reasonOf(next);
   const to = next.from === null ? "nothing runs, as before" : `generation ${next.from} runs again`;
@@ -157,6 +187,48 @@ export interface Beginning extends Pick<Transaction, "kind" | "from" | "to" | "e
   readonly activate: () => Promise<Applied>;
 }
 
+/** Writes down that a transaction is under way, or leaves nothing behind. */
+async function begin(context: AgentContext, transaction: Transaction): Promise<void> {
+  try {
+    await fault("trial.journal");
+    await writeJournal(context.places, transaction);
+  } catch (error) {
+    // It may have got its name all the same; a generation that it names must not go before it.
+    await removeJournal(context.places);
+    if (transaction.kind === "update") await removeGeneration(context.places, transaction.to);
+    throw error;
+  }
+}
+
+/** What begins with a start of the device. */
+interface Waiting extends Pick<Transaction, "kind" | "from" | "to" | "system"> {
+  /** How often it may be begun in all. */
+  readonly tries: number;
+  /** Puts its system where the loader takes it next. */
+  readonly install: () => Promise<void>;
+}
+
+/**
+ * Leaves a generation to the next start of the device, because it needs another system than the one that runs.
+ * @throws MosError of `install`; then it is as if it had never begun
+ */
+export async function awaitReboot(
+  context: AgentContext,
+  { install, tries, ...beginning }: Waiting,
+): Promise<void> {
+  const startedAt = new Date().toISOString();
+  const waiting: Transaction = { ...beginning, phase: "reboot", tries: tries - 1, excused: [], startedAt };
+  // First: without the journal, a start of the new system would be nobody's trial.
+  await begin(context, waiting);
+  try {
+    await install();
+  } catch (error) {
+    await removeJournal(context.places);
+    if (waiting.kind === "update") await removeGeneration(context.places, waiting.to);
+    throw error;
+  }
+}
+
 /**
  * Tries a generation and keeps it when it is healthy.
  * @throws MosError `generation-unhealthy` when it is not, and what ran before runs again
@@ -168,17 +240,9 @@ export async function runTrial(
 ): Promise<Applied> {
   const startedAt = new Date().toISOString();
   const trial: Transaction = { ...beginning, phase: "trial", tries: tries - 1, startedAt };
-  try {
-    await fault("trial.journal");
-    await writeJournal(context.places, trial);
-  } catch (error) {
-    // It may have got its name all the same; a generation that it names must not go before it.
-    await removeJournal(context.places);
-    if (trial.kind === "update") await removeGeneration(context.places, trial.to);
-    throw error;
-  }
+  await begin(context, trial);
   let applied: Applied | undefined;
-  let verdict: Extract<TransactionEvent, { kind: "healthy" | "unhealthy" }>;
+  let verdict: Verdict;
   try {
     progress({ kind: "step", step: "activate" });
     await fault("trial.activate");
@@ -200,6 +264,8 @@ export interface Resumed {
   readonly trial: Transaction | undefined;
   /** Given up: once what ran before is up again, {@link endRevert}. */
   readonly reverting: Transaction | undefined;
+  /** Of two systems: what is to be done about them once the device runs (system-boot.ts). */
+  readonly pending?: Transaction | undefined;
 }
 
 /**
@@ -219,11 +285,19 @@ export async function resume(context: AgentContext): Promise<Resumed> {
   }
   if (journal === undefined) return { trial: undefined, reverting: undefined };
   await fault("resume.journal");
-  const step = advance(journal, { kind: "restart" });
+  const started = await startedSide(context, journal);
+  const step = advance(journal, { kind: "restart", started });
+  // Nothing to write down.
+  if (step.action === "wait") return { trial: undefined, reverting: undefined, pending: journal };
   const next = await enter(context, step);
   switch (step.action) {
+    case "go back":
+      await recordFailure(context, next, reasonOf(next));
+      return { trial: undefined, reverting: undefined, pending: next };
     case "try":
-      log.warn({ generation: next.to, tries: next.tries }, "a trial was interrupted; it begins anew");
+      if (journal.phase === "reboot")
+        log.info({ generation: next.to }, "the new system has started: its trial begins");
+      else log.warn({ generation: next.to, tries: next.tries }, "a trial was interrupted; it begins anew");
       return { trial: next, reverting: undefined };
     case "commit":
       await finishCommit(context, next);
@@ -258,7 +332,7 @@ export async function endRevert(context: AgentContext): Promise<void> {
  */
 export async function watchTrial(context: AgentContext, trial: Transaction): Promise<void> {
   const progress: Progress = () => undefined;
-  let verdict: Extract<TransactionEvent, { kind: "healthy" | "unhealthy" }>;
+  let verdict: Verdict;
   try {
     const { manifest } = await loadGeneration(context, trial.to);
     verdict = await watchHealth(context, manifest, trial.excused, progress);
@@ -278,7 +352,21 @@ export async function settle(context: AgentContext, progress: Progress): Promise
     if (error instanceof MosError) return undefined;
     throw error;
   });
-  if (journal === undefined) return;
+  // What waits for a start of the device goes on waiting, until something else takes its place.
+  if (journal === undefined || journal.phase === "reboot") return;
+  if (
+    journal.system !== undefined &&
+    (await startedSide(context, journal)) === "to" &&
+    journal.phase !== "commit"
+  ) {
+    throw new MosError(
+      "reboot-needed",
+      `cannot do this now: a new kernel and root (generation ${journal.to}) are on trial`,
+      {
+        about: `generation ${journal.to}`,
+      },
+    );
+  }
   if (journal.phase === "commit") return await finishCommit(context, journal);
   if (journal.phase === "revert") return await goBack(context, journal, progress);
   const { places } = context;

@@ -3,13 +3,17 @@
 // runs the new generation, or the one before (trial.ts).
 import { MosError } from "../errors/mos-error.ts";
 import { failureOf } from "../generation/failures.ts";
+import { readGeneration } from "../generation/generations.ts";
+import { readJournal } from "../generation/journal.ts";
 import { compareManifests } from "../generation/manifest-diff.ts";
 import { lockPath, storePath } from "../generation/places.ts";
 import { rolloutShare } from "../generation/rollout.ts";
+import type { SystemChange } from "../generation/transaction.ts";
 import { defaultGate } from "../manifest/health-schema.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
+import { isBootTarget } from "../services/render.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { loadRunning } from "./active.ts";
@@ -24,13 +28,17 @@ import type { LoadedGeneration } from "./load.ts";
 import type { Progress } from "./progress.ts";
 import { fetchCandidates, type KnownManifest } from "./signed-manifest.ts";
 import { stage } from "./stage.ts";
+import { startedSystem } from "./started.ts";
 import { type UnwellService, unwellServices } from "./status.ts";
-import { runTrial, settle } from "./trial.ts";
+import { awaitReboot, runTrial, settle } from "./trial.ts";
 import { type DeviceTrust, loadTrust } from "./trust.ts";
 
 export interface UpdateResult {
-  /** `unchanged`: the manifest is the one that runs already, and all of it is in place. */
-  readonly outcome: "updated" | "unchanged" | "repaired";
+  /**
+   * `unchanged`: the manifest is the one that runs already, and all of it is in place; `awaits-reboot`: it is stored and
+   * verified, and runs once the device was started anew, because its kernel and root do.
+   */
+  readonly outcome: "updated" | "unchanged" | "repaired" | "awaits-reboot";
   readonly generation: number;
   readonly manifestDigest: string;
   readonly fetchedBytes: number;
@@ -129,6 +137,8 @@ export async function update(
     const { running, accepted, isSame, composition } = prepared;
     const { merged } = composition;
     if (!isSame) await admit?.(accepted.manifest);
+    const waiting = await waitingFor(context, digestOf(accepted.parts.manifest));
+    if (waiting !== undefined) return waiting;
 
     progress({ kind: "step", step: "preflight" });
     await fault("update.preflight");
@@ -164,11 +174,21 @@ export async function update(
       const outcome = applied.changed || missing.length > 0 ? "repaired" : "unchanged";
       return { outcome, generation: running?.number ?? 0, ...done, restarted: applied.restarted, unwell };
     }
+    const system = await otherSystemOf(context, store, merged);
     const excused = await unwellAndUnchanged(context, running, merged);
     await beforeActivation?.(progress);
     signal?.throwIfAborted();
+    const { withdrawWaiting } = await import("./system-boot.ts");
+    await withdrawWaiting(context);
     await fault("update.add");
     const number = await add(context, accepted, composition.bases, reference);
+    if (system !== undefined) {
+      progress({ kind: "step", step: "activate" });
+      const { tries } = merged.health ?? defaultGate;
+      const from = running?.number ?? null;
+      await awaitReboot(context, { kind: "update", from, to: number, tries, ...system });
+      return { outcome: "awaits-reboot", generation: number, ...done, restarted: [], unwell: [] };
+    }
     const applied = await runTrial(
       context,
       {
@@ -186,6 +206,36 @@ export async function update(
     const unwell = await unwellServices(context);
     return { outcome: "updated", generation: number, ...done, restarted: applied.restarted, unwell };
   });
+}
+
+/** What an update that was prepared before answers, while it waits for a start of the device. */
+async function waitingFor(context: AgentContext, digest: Digest): Promise<UpdateResult | undefined> {
+  const journal = await readJournal(context.places).catch(() => undefined);
+  if (journal?.phase !== "reboot") return undefined;
+  const { manifest } = await readGeneration(context.places, journal.to);
+  if (digestOf(manifest) !== digest) return undefined;
+  const none = { fetchedBytes: 0, restarted: [], unwell: [] };
+  return { outcome: "awaits-reboot", generation: journal.to, manifestDigest: digest, ...none };
+}
+
+/**
+ * The other system that a manifest needs, ready to be put where the device starts from; undefined when it needs none.
+ * @throws MosError of every check of it, before anything is written
+ */
+export async function otherSystemOf(
+  context: AgentContext,
+  store: Layout,
+  manifest: InstallManifest,
+): Promise<{ readonly system: SystemChange; readonly install: () => Promise<void> } | undefined> {
+  const started = await startedSystem(context);
+  if (started === undefined || !manifest.targets.some(isBootTarget)) return undefined;
+  const [{ otherSystem }, { checkSystem, installSystem }] = await Promise.all([
+    import("./system-image.ts"),
+    import("./system-change.ts"),
+  ]);
+  const image = await otherSystem(context, store, manifest, started);
+  if (image === undefined) return undefined;
+  return { system: await checkSystem(context, image), install: () => installSystem(context, image) };
 }
 
 function ignoredRollout({ release }: InstallManifest): Pick<UpdateResult, "rolloutIgnored"> {

@@ -453,6 +453,11 @@ export const catalogue = {
     hint: "The layer was built or signed wrongly: publish it again.",
   },
 
+  "boot-pair-mismatch": {
+    exit: refused,
+    means: "A manifest's kernel image (bootkit) and root (hostfs) do not belong together.",
+    hint: "Publish both targets from one mosb image build --targets.",
+  },
   "image-unusable": {
     exit: refused,
     means: "An image's configuration cannot be turned into a service.",
@@ -558,6 +563,16 @@ export const catalogue = {
   },
 
   // State on this machine.
+  "esp-missing": {
+    exit: state,
+    means: "The EFI system partition is not mounted, or no kernel image of systemd-boot is in it.",
+    hint: "It is looked for at /efi, /boot/efi and /boot.",
+  },
+  "esp-full": {
+    exit: state,
+    means: "The EFI system partition has no room for one more kernel image.",
+    hint: "Remove what is not needed from EFI/Linux, or build images with a larger disk.esp.",
+  },
   "no-space": {
     exit: state,
     means: "A filesystem is full.",
@@ -688,6 +703,17 @@ export const catalogue = {
   },
 
   // What happens on systemd and other programs.
+  "boot-failed": {
+    exit: unhealthy,
+    means:
+      "A new kernel or root did not start as often as it was tried, and the device started the one before.",
+    hint: "Correct the image and publish it again; mosctl update --retry REF tries the same one once more.",
+  },
+  "reboot-needed": {
+    exit: busy,
+    means: "A new kernel and root wait for the device to be started anew, or are on trial.",
+    hint: "mosctl update --reboot starts the device anew; mosctl status shows what waits.",
+  },
   "generation-unhealthy": {
     exit: unhealthy,
     means: "A new generation did not become healthy in time; what ran before runs again.",

@@ -11,16 +11,20 @@ import type { Transaction } from "./transaction.ts";
 
 const generationSchema = z.int().min(1).max(999_999_999);
 
+/** COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h). */
+const commandLineSchema = z.string().min(1).max(2048);
+
 const journalSchema = z.strictObject({
   version: z.literal(1),
   kind: z.enum(["update", "rollback"]),
   from: generationSchema.nullable(),
   to: generationSchema,
-  phase: z.enum(["trial", "commit", "revert"]),
+  phase: z.enum(["reboot", "trial", "commit", "revert"]),
   tries: z.int().min(0).max(100),
   reason: z.strictObject({ code: z.string().max(64), message: z.string().max(64 * 1024) }).optional(),
   excused: z.array(z.string().max(256)).max(1024),
   startedAt: z.iso.datetime(),
+  system: z.strictObject({ from: commandLineSchema, to: commandLineSchema }).optional(),
 });
 
 /**

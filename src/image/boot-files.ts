@@ -13,6 +13,7 @@ import {
   installTarget,
   loaderConfig,
   removableLoader,
+  retryCommandLine,
   rootCommandLine,
   ukiDirectory,
   ukiFileName,
@@ -43,6 +44,8 @@ export interface BootPrograms {
   readonly esp: readonly EspFile[];
   /** The same for an installer's, when there is to be one. */
   readonly installerEsp: readonly EspFile[] | undefined;
+  /** Makes the same kernel image for another root. @param root what it is told about that */
+  readonly buildKernel: (root: string) => Promise<{ readonly path: string; readonly commandLine: string }>;
 }
 
 /** Debian's package systemd-boot-efi has it here, in the image's root or on the machine that builds. */
@@ -101,8 +104,14 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
     await writeFile(join(work, to), bytes);
     return join(work, to);
   };
-  const commandLine = `${rootCommandLine(rootHash)} ${boot.command_line}`.trim();
+  // The words of the description come last: they count where both say something.
+  const lineOf = (root: string): string => `${root} ${retryCommandLine} ${boot.command_line}`.trim();
+  const commandLine = lineOf(rootCommandLine(rootHash));
   const uki = await build("uki.efi", commandLine);
+  const buildKernel = async (root: string) => {
+    const line = lineOf(root);
+    return { path: await build("bootkit.efi", line), commandLine: line };
+  };
   const installerEsp =
     description.installer === undefined
       ? undefined
@@ -113,7 +122,7 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
           },
         ];
   if (boot.loader === "none")
-    return { uki, commandLine, esp: [{ path: removableLoader, source: uki }], installerEsp };
+    return { uki, commandLine, esp: [{ path: removableLoader, source: uki }], installerEsp, buildKernel };
   const [loader, config] = [join(work, "loader.efi"), join(work, "loader.conf")];
   await writeFile(loader, signImage(await readLoader(input), signer.key, signer.certificate, "systemd-boot"));
   await writeFile(config, loaderText);
@@ -121,6 +130,7 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
     uki,
     commandLine,
     installerEsp,
+    buildKernel,
     esp: [
       { path: removableLoader, source: loader },
       { path: `${ukiDirectory}/${ukiFileName(name, release, boot.tries)}`, source: uki },

@@ -8,6 +8,7 @@ import { writeFileAtomic } from "../system/atomic-file.ts";
 import { run } from "../system/process.ts";
 import { keysetPath } from "../trust/keyset-files.ts";
 import { makeBootPrograms } from "./boot-files.ts";
+import { makeBootTargets } from "./boot-targets.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import { makeDisks } from "./disks.ts";
 import { copyRelease } from "./factory.ts";
@@ -30,6 +31,8 @@ interface BuildInput {
   readonly outputDirectory: string;
   /** The disk is to be there as qcow2 too. */
   readonly qcow2: boolean;
+  /** The system is to be there as targets of a manifest too, for devices that update to it. */
+  readonly targets?: boolean;
   /** Files that are there already may be replaced. */
   readonly replace: boolean;
   /** Seconds; undefined takes that of the lock, or now for the first one. */
@@ -40,6 +43,9 @@ interface BuildInput {
 export interface BuiltImage {
   readonly raw: string;
   readonly qcow2?: string;
+  /** OCI layout with the images `hostfs` and `bootkit`, when there is to be one, and its kernel image's command line. */
+  readonly targets?: string;
+  readonly targetsCommandLine?: string;
   /** The installer's medium, when there is to be one. */
   readonly installer?: string;
   readonly uki: string;
@@ -112,6 +118,7 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
   const optional = {
     ...(description.installer === undefined ? {} : { installer: output(".installer.raw") }),
     ...(input.qcow2 ? { qcow2: output(".qcow2") } : {}),
+    ...(input.targets === true ? { targets: output(".oci") } : {}),
   };
   checkOutput([...Object.values(results), ...Object.values(optional)], input.replace);
   const keyset = await keysetPath(input.keysets, description.boot.keyset);
@@ -158,6 +165,14 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
       ...{ splash: absolute(description.boot.splash), loader: absolute(description.boot.loader_file) },
       ...{ policy: absolute(description.trust.policy) },
     });
+    const targets =
+      optional.targets === undefined
+        ? undefined
+        : await makeBootTargets(
+            { root: rootFile, verity: verityFile, rootHash, work },
+            path("targets"),
+            boot.buildKernel,
+          );
     onStep("putting the disk together");
     const disks = await makeDisks({
       ...{ description, boot, rootHash, epoch, seed, work },
@@ -174,6 +189,10 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
     await rename(boot.uki, results.uki);
     await rename(disks.raw, results.raw);
     if (optional.qcow2 !== undefined) await rename(path("qcow2"), optional.qcow2);
+    if (optional.targets !== undefined) {
+      await rm(optional.targets, { recursive: true, force: true });
+      await rename(path("targets"), optional.targets);
+    }
     if (disks.installer !== undefined && optional.installer !== undefined)
       await rename(disks.installer, optional.installer);
     // Last: a lock is of an image that was made.
@@ -183,6 +202,7 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
       ...{
         ...results,
         ...optional,
+        ...(targets === undefined ? {} : { targetsCommandLine: targets.commandLine }),
         lock: input.lockFile,
         rootHash,
         commandLine: boot.commandLine,

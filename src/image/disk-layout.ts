@@ -50,10 +50,16 @@ function uuidOf(hex: string): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** What the kernel and the initrd are told so that they find and verify the root. */
+/** What the kernel and the initrd are told so that they find and verify a root in a partition. */
 export function rootCommandLine(rootHash: string): string {
   return `roothash=${rootHash} root=/dev/mapper/root ro rootfstype=erofs systemd.volatile=overlay`;
 }
+
+/**
+ * A system that does not come up starts anew, and the loader counts: after a panic of the kernel (seconds), and when
+ * PID 1 has crashed.
+ */
+export const retryCommandLine = "panic=10 systemd.crash_reboot=yes";
 
 /** /etc/fstab of the host: state, and the EFI system partition only when somebody looks at it. */
 export function fstab(hasSwap: boolean): string {

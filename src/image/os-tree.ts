@@ -77,7 +77,11 @@ const initrdModules = [
 const initrdDrivers = [
   ...["dm_verity", "erofs", "overlay", "ext4", "efivarfs", "virtio_blk", "virtio_pci", "virtio_scsi", "nvme"],
   ...["ahci", "sd_mod"],
+  // A root out of the store (initrd-hooks/dracut/60mos/mos-hostfs.sh).
+  "loop",
 ];
+/** And for that root. */
+const verityProgram = "/usr/sbin/veritysetup";
 const volatileRoot = [
   "/usr/lib/systemd/systemd-volatile-root",
   "/usr/lib/systemd/system/systemd-volatile-root.service",
@@ -214,7 +218,7 @@ async function makeInitrd(
     ...['hostonly="no"', 'reproducible="yes"', 'early_microcode="no"', 'compress="zstd -3 -T1"'],
     `dracutmodules="${modules.join(" ")}"`,
     `add_drivers+=" ${[...initrdDrivers, ...description.root.drivers].join(" ")} "`,
-    `install_items+=" ${volatileRoot.join(" ")} "`,
+    `install_items+=" ${[...volatileRoot, ...(root.find(verityProgram) === undefined ? [] : [verityProgram])].join(" ")} "`,
   ];
   await mkdir(join(tree, exchange));
   try {

@@ -166,7 +166,7 @@ const importTargetSchema = z.strictObject({
   service_type: serviceTypeSchema
     .default("container")
     .describe(
-      "`container` runs; `fs-only` is mounted read-only and does not run; `hostfs` is stored for booting and not activated.",
+      "`container` runs; `fs-only` is mounted read-only and does not run; `hostfs` is the root of the host, which it is started from together with the kernel image in the target `bootkit`.",
     ),
   nsgroup: groupSchema
     .default("")

@@ -14,6 +14,7 @@ import { limits, mediaTypes } from "../oci/model.ts";
 import type { WritableRepository } from "../oci/source.ts";
 import { readCertificates } from "../trust/certificate.ts";
 import { findPublished } from "./already-published.ts";
+import { checkBootPair } from "./boot-pair.ts";
 import { type PreparedImage, prepareImage, sendImage } from "./images.ts";
 import { findOlderLayers, type PublishedPatch, sendPatches } from "./patches.ts";
 import { encryptSecrets } from "./secrets.ts";
@@ -74,6 +75,7 @@ export async function publish(input: PublishInput): Promise<Published> {
         }),
       );
     }
+    await checkBootPair(input.manifest, images, workDirectory);
     input.onStep("compiling");
     const installJson = encodeInstallManifest(compileManifest(input.manifest, images, anchors, secrets));
     checkSize(installJson);

@@ -36,5 +36,6 @@ export function bootTransaction(unitDirectory: string): ServiceManager {
     runOnce: async () => {
       throw new MosError("internal", "nothing can be run in the initrd");
     },
+    reboot: nothing,
   };
 }

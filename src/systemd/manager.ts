@@ -7,6 +7,8 @@ import { run } from "../system/process.ts";
 const stopTimeoutMs = 90_000;
 const startTimeoutMs = 180_000;
 const reloadTimeoutMs = 90_000;
+/** A kernel image is written to a slow disk. */
+const runTimeoutMs = 300_000;
 
 async function systemctl(timeoutMs: number, ...args: string[]): Promise<string> {
   try {
@@ -118,7 +120,12 @@ async function lastLogLines(unit: string, count: number): Promise<string[]> {
  */
 async function runOnce(program: string, ...args: string[]): Promise<void> {
   const options = ["--wait", "--collect", "--quiet", "--pipe", "--service-type=exec"];
-  await run("systemd-run", [...options, "--", program, ...args], { timeoutMs: 60_000 });
+  await run("systemd-run", [...options, "--", program, ...args], { timeoutMs: runTimeoutMs });
+}
+
+/** Starts the device anew, without waiting for it to go down. @throws MosError `systemd-failed` */
+async function reboot(): Promise<void> {
+  await systemctl(startTimeoutMs, "reboot", "--no-block");
 }
 
 /** What the agent asks of a service manager. */
@@ -131,6 +138,7 @@ export interface ServiceManager {
   readonly showUnits: typeof showUnits;
   readonly lastLogLines: typeof lastLogLines;
   readonly runOnce: typeof runOnce;
+  readonly reboot: typeof reboot;
 }
 
 /** The one of this system. */
@@ -144,5 +152,6 @@ export const systemd: ServiceManager = {
     showUnits,
     lastLogLines,
     runOnce,
+    reboot,
   },
 };

@@ -30,6 +30,7 @@ export function contextIn(root: string): AgentContext {
     fetchSettings: [join(root, "fetch.json")],
     updateSettings: [join(root, "update.json")],
     machineId: join(root, "machine-id"),
+    boot: { commandLine: join(root, "cmdline"), esp: [join(root, "efi")] },
     buildTime: new Date(0),
   };
 }

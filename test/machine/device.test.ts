@@ -210,6 +210,24 @@ describe("a device", () => {
     expect((await machine.exec(["touch", `${path}/x`], { accept: "any" })).exitCode).not.toBe(0);
   });
 
+  it("mounts a target where it is told to, verified, and closes its layers with the mount", async () => {
+    const mapped = async () =>
+      (await machine.exec("ls /dev/mapper")).stdout.match(/mos-mount-/g)?.length ?? 0;
+    const mount = ["mosctl", "mount", "--json", "--target", "files", "--dest", "/mnt/files"];
+    const { stdout } = await machine.exec([...mount, "--readonly"]);
+    expect(JSON.parse(stdout)).toMatchObject({ target: "files", generation: 1, readOnly: true });
+    expect((await machine.exec("cat /mnt/files/www/index.html")).stdout).toBe("other");
+    expect((await machine.exec("touch /mnt/files/x", { accept: "any" })).exitCode).not.toBe(0);
+    expect(await mapped()).toBe(1);
+    await machine.exec("umount /mnt/files");
+    expect(await mapped()).toBe(0);
+    await machine.exec(mount);
+    await machine.exec("echo changed > /mnt/files/www/index.html && umount /mnt/files");
+    expect(await mapped()).toBe(0);
+    const unknown = await machine.exec(["mosctl", "create-boot-fs"], { accept: "any" });
+    expect(unknown.stderr).toContain("cannot mount hostfs: generation 1 has no such target");
+  });
+
   it("does nothing when it is updated to the same manifest, and says so", async () => {
     const before = await stateDigest();
     const pids = [await mainPid("web"), await mainPid("other")];

@@ -12,7 +12,7 @@ import { Publisher } from "../machine/publisher.ts";
 import type { Random } from "./random.ts";
 
 /** Points that an update or a rollback on a healthy device comes by; the others belong to what fails. */
-export const points = faultTags.filter((tag) => !/^(revert|resume|boot)\./.test(tag));
+export const points = faultTags.filter((tag) => !/^(revert|resume|boot|system)\./.test(tag));
 
 /** What happened in one round, for the report. */
 export interface Cut {

@@ -17,7 +17,17 @@ wanted=
 unmounted=
 stateroot=
 
+# A system that the boot loader counts and that a transaction waits for is started anew when nobody says in time that it
+# is well (units/mos-trial.timer): also when the program that should say so does not run at all.
+watch_trial() {
+  [ -e /sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f ] || return 0
+  journal=$root/var/lib/mos/journal.json
+  [ -r "$journal" ] && read -r transaction < "$journal" || return 0
+  case $transaction in *'"system":'*) : > /run/mos/boot-trial ;; esac
+}
+
 answer() {
+  watch_trial
   echo "$*" > /run/mos/initrd-state
   echo "mos: state file system: $*"
   exit 0
@@ -55,7 +65,8 @@ mount_device() {
     echo "mos: waiting for $2, up to $timeout s"
     udevadm wait --timeout="$timeout" "$2" || answer "missing device $2"
   fi
-  [ -x /usr/lib/systemd/systemd-fsck ] && /usr/lib/systemd/systemd-fsck "$2"
+  # Mounted already where the root comes out of the store (mos-hostfs.sh), which has checked it.
+  [ -x /usr/lib/systemd/systemd-fsck ] && ! is_mounted /run/mos-hostfs && /usr/lib/systemd/systemd-fsck "$2"
   # As systemd does for the mounts of /etc/fstab.
   [ -d "$root$3" ] || mkdir -p "$root$3"
   plain_options "$5"

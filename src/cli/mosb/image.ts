@@ -20,6 +20,7 @@ interface BuildFlags extends JsonFlag {
   readonly updateLock?: boolean;
   readonly replace?: boolean;
   readonly qcow2?: boolean;
+  readonly targets?: boolean;
 }
 
 /** SOURCE_DATE_EPOCH (reproducible-builds.org). */
@@ -67,6 +68,12 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
           optional: true,
           withNegated: false,
         },
+        targets: {
+          kind: "boolean",
+          brief: "Make hostfs and bootkit targets too, for devices that update to this system",
+          optional: true,
+          withNegated: false,
+        },
         replace: {
           kind: "boolean",
           brief: "Write over what is there already",
@@ -100,6 +107,7 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
           outputDirectory: flags.output ?? base,
           replace: flags.replace === true,
           qcow2: flags.qcow2 === true,
+          targets: flags.targets === true,
           epoch: epochOf(env["SOURCE_DATE_EPOCH"]),
           onStep: (what) => progress.update(step++, buildSteps, what),
         });
@@ -114,6 +122,7 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
           ["qcow2", built.qcow2],
           ["installer", built.installer],
           ["kernel image", built.uki],
+          ["targets", built.targets === undefined ? undefined : `oci:${built.targets}:hostfs, …:bootkit`],
           ["root", `${formatBytes(built.rootBytes)}, ${built.packages} packages`],
           ["root hash", built.rootHash],
           ["SBOM", built.sbom],
@@ -122,7 +131,13 @@ cryptsetup-bin, dosfstools, mtools, e2fsprogs, systemd-ukify and systemd-boot-ef
       );
     },
   }),
-  [["mosb image build --output out image.yaml", "to out/NAME_RELEASE.raw, .efi and .spdx.json"]],
+  [
+    ["mosb image build --output out image.yaml", "to out/NAME_RELEASE.raw, .efi and .spdx.json"],
+    [
+      "mosb image build --targets --output out image.yaml",
+      "and out/NAME_RELEASE.oci, to update devices to it",
+    ],
+  ],
 );
 
 export const imageCheck = withExamples(

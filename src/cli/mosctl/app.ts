@@ -10,6 +10,7 @@ import { gcCommand } from "./gc.ts";
 import { historyCommand } from "./history.ts";
 import { installDisk } from "./install-disk.ts";
 import { logsCommand } from "./logs.ts";
+import { createBootFsCommand, mountCommand } from "./mount.ts";
 import { restartCommand, startCommand, stopCommand } from "./power.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
@@ -35,12 +36,14 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     app: appCommands,
     attest: attestCommand,
     cancel: cancelCommand,
+    "create-boot-fs": createBootFsCommand,
     diff: diffCommand,
     exec: execCommand,
     gc: gcCommand,
     history: historyCommand,
     "install-disk": installDisk,
     logs: logsCommand,
+    mount: mountCommand,
     restart: restartCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,

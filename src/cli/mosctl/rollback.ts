@@ -11,6 +11,13 @@ import { parseGeneration } from "./generation-number.ts";
 import { problemText } from "./problem.ts";
 import { stepText } from "./update.ts";
 
+const outcomes: Readonly<Record<RollbackResult["outcome"], string>> = {
+  "rolled-back": "Rolled back.",
+  unchanged: "Nothing to do: it runs already.",
+  "awaits-reboot":
+    "Verified. It has another kernel and root, and runs once the device was started anew: mosctl update --reboot",
+};
+
 async function runRollback(generation: number | undefined, progress: Progress): Promise<RollbackResult> {
   const answer = await requestRollback(generation, progress);
   if (answer !== undefined) return answer;
@@ -62,7 +69,7 @@ not differ are not restarted. No network is needed.`,
       }
       if (result.unwell.length > 0) this.outcome.exitCode = exitCodes.unhealthy;
       if (flags.json) return stdout.write(jsonText(result));
-      const done = result.outcome === "unchanged" ? "Nothing to do: it runs already." : "Rolled back.";
+      const done = outcomes[result.outcome];
       stdout.write(`${done}\n\n`);
       stdout.write(
         keyValues(stdout, [

@@ -69,6 +69,12 @@ function memoryText({ memory, lowestEpoch, records }: NonNullable<Status["trust"
   return `not below epoch ${lowestEpoch}${changes} (${where})`;
 }
 
+function systemText({ system }: Status): string | undefined {
+  if (system === undefined) return undefined;
+  const where = system.hostfs === undefined ? "in a partition" : `the layer ${system.hostfs}`;
+  return `root ${system.rootHash.slice(0, 16)}…, ${where}`;
+}
+
 /** What is not about a service: what is being done, a transaction under way, a manifest that failed, damage. */
 function notesText(stdout: OutputStream, { operation, transaction, failures, damage }: Status): string {
   const lines: string[] = [];
@@ -84,7 +90,9 @@ function notesText(stdout: OutputStream, { operation, transaction, failures, dam
     const what =
       phase === "revert"
         ? `going back to ${before}, because generation ${to} failed`
-        : `${kind} to generation ${to} on trial; ${before} runs again if it is not healthy (${triesLeft} more tries)`;
+        : phase === "reboot"
+          ? `reboot needed: generation ${to} has another kernel and root (mosctl update --reboot); ${before} runs until then`
+          : `${kind} to generation ${to} on trial; ${before} runs again if it is not healthy (${triesLeft} more tries)`;
     lines.push(paint(stdout, "yellow", what));
   }
   const [last] = failures ?? [];
@@ -138,6 +146,7 @@ function show(stdout: OutputStream, status: Status): string {
     ["Secure Boot", `${trust.secureBoot.state}: ${trust.secureBoot.why}`],
     ["boot", bootText(status.boot)],
     ["signed files", filesText(status.boot?.files)],
+    ["system", systemText(status)],
     ["checked", "signatures and chains; content block by block as it is read"],
   ]);
   const rows = services.map((service): Cell[] => [
@@ -154,7 +163,9 @@ function show(stdout: OutputStream, status: Status): string {
   const loosened = services.flatMap(({ name, loosened: all = [] }) =>
     all.map((message) => `${name} ${escapeControls(message)}\n`),
   );
-  const boots = status.bootTargets.map(({ name, version }) => `${name} ${version}`);
+  const boots = status.bootTargets.flatMap(({ name, version, state }) =>
+    state === "stored" ? [`${name} ${version}`] : [],
+  );
   const problems = services.flatMap(({ name, error }) =>
     error === undefined ? [] : [problemText(stdout, name, error)],
   );
@@ -165,7 +176,7 @@ function show(stdout: OutputStream, status: Status): string {
       : `\n${table(stdout, ["SERVICE", "VERSION", "STATE", "FOR", "LAYERS", "UIDS", "NETWORK", "RESTARTS"], rows)}`,
     boots.length === 0
       ? ""
-      : `\nStored, not activated on a running system: ${escapeControls(boots.join(", "))}\n`,
+      : `\nStored, not what this system was started from: ${escapeControls(boots.join(", "))}\n`,
     loosened.length === 0 ? "" : `\nLoosened by the manifest:\n  ${loosened.join("  ")}`,
     problems.length === 0 ? "" : `\n${problems.join("\n")}`,
     notes,

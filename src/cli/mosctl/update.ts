@@ -22,6 +22,7 @@ import { escapeControls, jsonText, keyValues } from "../output.ts";
 import { startProgress } from "../progress.ts";
 import type { OutputStream } from "../terminal.ts";
 import { problemText } from "./problem.ts";
+import { readStatus } from "./read-status.ts";
 import { planText } from "./update-plan.ts";
 
 /** The agent has a working directory of its own: a relative layout or archive is made absolute here. */
@@ -38,6 +39,7 @@ interface UpdateFlags extends JsonFlag {
   readonly waitLock?: number;
   readonly whenIdle?: boolean;
   readonly unattended?: boolean;
+  readonly reboot?: boolean;
 }
 
 async function plan(reference: string, options: UpdateOptions): Promise<UpdatePlan> {
@@ -125,6 +127,8 @@ const outcomes: Readonly<Record<UpdateResult["outcome"], string>> = {
   updated: "Updated.",
   unchanged: "Nothing to do: this manifest is the one that runs.",
   repaired: "Repaired: this manifest was current, but not all of it was in place.",
+  "awaits-reboot":
+    "Stored and verified. It has another kernel and root, and runs once the device was started anew.",
 };
 
 /** Follows an operation with a bar. */
@@ -146,6 +150,36 @@ async function following<T>(
   }
 }
 
+function nextText(outcome: UpdateResult["outcome"]): string {
+  switch (outcome) {
+    case "unchanged":
+      return "";
+    case "awaits-reboot":
+      return "\nNext: mosctl update --reboot\n";
+    default:
+      return "\nNext: mosctl status\n";
+  }
+}
+
+/** Starts the device anew for what waits for it. @throws MosError `usage` when nothing does */
+async function rebootWaiting({ stdout }: CliContext["terminal"], json: boolean): Promise<void> {
+  const { rebootNeeded, transaction } = await readStatus();
+  if (rebootNeeded === undefined || transaction === undefined)
+    throw new MosError("usage", "cannot start the device anew: no update waits for it");
+  await startAnew();
+  const generation = transaction.to;
+  stdout.write(
+    json
+      ? jsonText({ outcome: "rebooting", generation })
+      : `The device starts anew, for generation ${generation}.\n`,
+  );
+}
+
+async function startAnew(): Promise<void> {
+  const { systemd } = await import("../../systemd/manager.ts");
+  await systemd.reboot();
+}
+
 function resultText(stdout: OutputStream, result: UpdateResult): string {
   const { rolloutIgnored } = result;
   return [
@@ -163,7 +197,7 @@ function resultText(stdout: OutputStream, result: UpdateResult): string {
       ],
     ]),
     ...result.unwell.map(({ service, error }) => `\n${problemText(stdout, service, error)}`),
-    result.outcome === "unchanged" ? "" : "\nNext: mosctl status\n",
+    nextText(result.outcome),
   ].join("");
 }
 
@@ -173,7 +207,8 @@ async function updateUnattended(
   reference: string | undefined,
 ): Promise<void> {
   const { stdout } = context.terminal;
-  const others = [flags.allowOlder, flags.retry, flags.dryRun, flags.whenIdle, flags.wait, flags.waitLock];
+  const { allowOlder, retry, dryRun, whenIdle, wait, waitLock, reboot } = flags;
+  const others = [allowOlder, retry, dryRun, whenIdle, wait, waitLock, reboot];
   if (reference !== undefined || others.some((flag) => flag !== undefined)) {
     throw new MosError(
       "usage",
@@ -196,7 +231,8 @@ export const updateCommand = withExamples(
       brief: "Fetch, verify, store and activate a manifest",
       fullDescription: `Nothing on the device changes before the signature, its chain, and every digest and size hold. Services that
 did not change are not restarted. The new generation stays only when its services become well; else what ran before
-runs again, and the manifest is not tried again unless --retry says so. A release that is older than the one that
+runs again, and the manifest is not tried again unless --retry says so. A new kernel and root (targets bootkit and
+hostfs) wait for the device to be started anew; the services that run are not touched before. A release that is older than the one that
 runs is refused, unless --allow-older says that going back is what you want; a lower epoch is refused for ever.
 
 REF is HOST[:PORT]/PATH:TAG (https; plain http for this machine itself), http://HOST:PORT/PATH:TAG,
@@ -246,6 +282,12 @@ oci:DIR:TAG, or oci-archive:FILE[:TAG], a tar of such a directory.`,
           optional: true,
           withNegated: false,
         },
+        reboot: {
+          kind: "boolean",
+          brief: "Start the device anew if that is needed; without REF, for an update that waits for it",
+          optional: true,
+          withNegated: false,
+        },
         json: jsonFlag,
       },
       positional: {
@@ -258,6 +300,8 @@ oci:DIR:TAG, or oci-archive:FILE[:TAG], a tar of such a directory.`,
     async func(flags, reference) {
       const { stdout } = this.terminal;
       if (flags.unattended === true) return await updateUnattended(this, flags, reference);
+      if (reference === undefined && flags.reboot === true)
+        return await rebootWaiting(this.terminal, flags.json === true);
       if (reference === undefined) throw new MosError("usage", "cannot update: REF is missing");
       const options = { allowOlder: flags.allowOlder === true, retry: flags.retry === true };
       if (flags.dryRun) {
@@ -275,7 +319,10 @@ oci:DIR:TAG, or oci-archive:FILE[:TAG], a tar of such a directory.`,
       }
       const result = await following(this, flags, (onProgress) => runUpdate(asked, onProgress));
       if (result.unwell.length > 0) this.outcome.exitCode = exitCodes.unhealthy;
-      stdout.write(flags.json ? jsonText(result) : resultText(stdout, result));
+      const isRebooting = flags.reboot === true && result.outcome === "awaits-reboot";
+      if (isRebooting) await startAnew();
+      const restarts = isRebooting ? "\nThe device starts anew.\n" : "";
+      stdout.write(flags.json ? jsonText(result) : `${resultText(stdout, result)}${restarts}`);
     },
   }),
   [
@@ -284,6 +331,7 @@ oci:DIR:TAG, or oci-archive:FILE[:TAG], a tar of such a directory.`,
       "mosctl update --dry-run registry.example.com/machine/install:1.1.0",
       "what would change, and what it would fetch",
     ],
+    ["mosctl update --reboot", "start the device anew, for the kernel and root that wait for it"],
     ["mosctl update --no-wait REF", "leave it to mosd; mosctl cancel ends it"],
     ["mosctl update oci:/media/usb/zot:1.0.0", "from a directory, without a network"],
     ["mosctl update oci-archive:/media/usb/zot.tar", "from one file, without a network"],

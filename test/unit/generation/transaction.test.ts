@@ -42,6 +42,64 @@ const table: readonly (readonly [
   [{ phase: "revert", reason }, "done", "over", "end"],
 ];
 
+const system = { from: "roothash=1", to: "roothash=2" };
+const bothSystems: Readonly<Record<string, TransactionEvent>> = {
+  ...events,
+  "start of the new": { kind: "restart", started: "to" },
+  "start of the old": { kind: "restart", started: "from" },
+};
+
+const systemTable: typeof table = [
+  [{ phase: "reboot" }, "start of the old", "reboot 1", "wait"],
+  [{ phase: "reboot" }, "start of the new", "trial 1", "try"],
+  [{ phase: "reboot" }, "unhealthy", "revert 1", "revert"],
+  [{ phase: "reboot" }, "healthy", "reboot 1", "wait"],
+  [{ phase: "trial" }, "healthy", "commit 1", "commit"],
+  [{ phase: "trial" }, "unhealthy", "revert 4", "go back"],
+  [{ phase: "trial" }, "start of the new", "trial 0", "try"],
+  [{ phase: "trial", tries: 0 }, "start of the new", "revert 4", "go back"],
+  [{ phase: "trial" }, "start of the old", "revert 1", "revert"],
+  [{ phase: "commit" }, "start of the old", "commit 1", "commit"],
+  [{ phase: "revert", reason }, "start of the new", "revert 0", "go back"],
+  [{ phase: "revert", reason, tries: 0 }, "start of the new", "revert 0", "revert"],
+  [{ phase: "revert", reason }, "start of the old", "revert 1", "revert"],
+  [{ phase: "revert", reason }, "done", "over", "end"],
+];
+
+describe("a transaction between two systems", () => {
+  test.each(systemTable)("in %o, %s: %s, %s", (state, name, expected, action) => {
+    const event = bothSystems[name] ?? expect.fail(name);
+    const step = advance({ ...base, system, ...state }, event);
+    const next = step.next === undefined ? "over" : `${step.next.phase} ${step.next.tries}`;
+    expect([next, step.action]).toEqual([expected, action]);
+  });
+
+  test("runs the old generation until the new system was started, and says when it never came up", () => {
+    expect(activeOf({ ...base, system, phase: "reboot" })).toBe(4);
+    const fallenBack = advance({ ...base, system }, { kind: "restart", started: "from" });
+    expect(fallenBack.next?.reason?.code).toBe("boot-failed");
+  });
+
+  test("does not start anew for ever, whichever system the loader takes", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom("start of the new", "start of the old"), { minLength: 20 }),
+        (names) => {
+          let at: Transaction | undefined = { ...base, system, phase: "reboot", tries: 3 };
+          let back = 0;
+          for (const name of names) {
+            if (at === undefined) break;
+            const step = advance(at, bothSystems[name] ?? expect.fail(name));
+            if (step.action === "go back") back += 1;
+            at = step.next;
+          }
+          expect(back).toBeLessThanOrEqual(5);
+        },
+      ),
+    );
+  });
+});
+
 describe("a transaction", () => {
   test.each(table)("in %o, %s: %s, %s", (state, name, expected, action) => {
     const event = events[name] ?? expect.fail(name);
