@@ -12,7 +12,7 @@ import { type Figure, figure } from "./measure.ts";
 import type { Subject } from "./subject.ts";
 
 const count = 10;
-const boots = 3;
+const boots = 2;
 const port = (at: number): number => 9000 + at;
 const name = (at: number): string => `s${at}`;
 const numbers = Array.from({ length: count }, (_, at) => at);

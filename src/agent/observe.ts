@@ -38,6 +38,8 @@ const cgroupRoot = "/sys/fs/cgroup";
 
 /** A process of the container of a unit (podman puts it into a cgroup of its own, `libpod-payload-…`). */
 export async function payloadProcess(controlGroup: string): Promise<number | undefined> {
+  // A unit that has ended has no group, and what is in all groups is not its own.
+  if (controlGroup === "" || controlGroup === "/") return undefined;
   const unit = join(cgroupRoot, controlGroup);
   const names = await readdir(unit, { recursive: true }).catch(() => []);
   for (const name of names.filter((path) => /(^|\/)libpod-payload-[^/]*\/cgroup\.procs$/.test(path))) {

@@ -101,28 +101,28 @@ interface VolumeWork {
 async function hold(context: AgentContext, volume: Volume): Promise<() => Promise<void>> {
   const id = createHash("sha256").update(volume.label).digest("hex").slice(0, 16);
   const unit = volumeNeeds(volume, context.places);
-  const properties = [`--property=Requires=${unit}`, `--property=After=${unit}`];
+  // systemd-run(1) takes what it sets for quoted words.
+  const quoted = unit.replaceAll("\\", "\\\\");
+  const properties = [`--property=Requires=${quoted}`, `--property=After=${quoted}`];
   const args = ["--quiet", "--collect", "--pipe", "--wait", `--unit=mos-hold-${id}`, ...properties, "cat"];
   const holder = await runPiped("systemd-run", args);
+  const output = holder.stdout[Symbol.asyncIterator]();
   // It answers when everything that it needs is there.
   holder.stdin.write("there\n");
-  const first = await Promise.race([
-    holder.stdout[Symbol.asyncIterator]().next(),
-    holder.ended.then(() => undefined),
-  ]).catch((error: unknown) => {
-    const isHeld = error instanceof MosError && /already (loaded|exists)|was already/.test(error.message);
-    throw isHeld
-      ? new MosError("volume-in-use", `somebody works on the volume ${volume.label} already`, {
-          about: volume.label,
-        })
-      : error;
-  });
-  if (first === undefined || first.done === true) {
-    await holder.ended;
+  if ((await output.next()).done === true) {
+    await holder.ended.catch((error: unknown) => {
+      const isHeld = error instanceof MosError && error.message.includes("already");
+      if (!isHeld) throw error;
+      throw new MosError("volume-in-use", `somebody works on the volume ${volume.label} already`, {
+        about: volume.label,
+        hint: "Wait for its end.",
+      });
+    });
     throw new MosError("systemd-failed", `cannot mount the volume ${volume.label}`, { about: unit });
   }
   return async () => {
     holder.stdin.end();
+    await output.next();
     await holder.ended;
   };
 }
@@ -147,16 +147,17 @@ async function withVolume<T>(
       },
     );
   const units = stop ? running.map(serviceUnit) : [];
-  if (units.length > 0) await context.systemd.stopUnits(units);
+  // Before anything stops: a volume that nobody needs any more would be unmounted, and just then asked for again.
+  const release = await hold(context, found.volume);
   try {
-    const release = await hold(context, found.volume);
+    if (units.length > 0) await context.systemd.stopUnits(units);
     try {
       return await work(volumeSource(found.volume, context.places), found.firstId);
     } finally {
-      await release();
+      if (units.length > 0) await context.systemd.startUnits(units);
     }
   } finally {
-    if (units.length > 0) await context.systemd.startUnits(units);
+    await release();
   }
 }
 

@@ -84,13 +84,13 @@ async function addExtended(source: TarBytes, { type, size }: TarHeader, known: E
 }
 
 function member(found: TarHeader, known: Extended): LayerMember {
-  const written = known.path ?? found.path;
+  const written = known.path ?? found.path();
   const path = plainPath(written);
   const type = types[found.type];
   if (type === undefined) refuseArchive("it has something of an unknown kind", path.slice(0, 200));
   // A name that ends in a slash was a directory before there was a type for it.
   const isOldDirectory = type === "file" && written.endsWith("/");
-  const link = known.linkpath ?? found.linkPath;
+  const link = known.linkpath ?? found.linkPath();
   const size = known.size ?? found.size;
   if (type !== "file" && size !== 0) refuseArchive("it has content where there is none", path.slice(0, 200));
   if (path === "" && type !== "directory" && !isOldDirectory)

@@ -61,8 +61,9 @@ export class TarBytes {
 }
 
 export interface TarHeader {
-  readonly path: string;
-  readonly linkPath: string;
+  /** When asked for, because the field may hold half a character of a name that an extended header has whole. */
+  readonly path: () => string;
+  readonly linkPath: () => string;
   readonly size: number;
   readonly mode: number;
   readonly uid: number;
@@ -104,11 +105,13 @@ export function tarHeader(bytes: Buffer): TarHeader {
   let sum = 0;
   for (const [i, byte] of bytes.entries()) sum += i >= 148 && i < 156 ? 0x20 : byte;
   if (number(bytes.subarray(148, 156)) !== sum) refuseArchive("a header's checksum is wrong");
-  const prefix = isPosix ? tarText(bytes.subarray(345, 500)) : "";
-  const name = tarText(bytes.subarray(0, 100));
   return {
-    path: prefix === "" ? name : `${prefix}/${name}`,
-    linkPath: tarText(bytes.subarray(157, 257)),
+    path: () => {
+      const prefix = isPosix ? tarText(bytes.subarray(345, 500)) : "";
+      const name = tarText(bytes.subarray(0, 100));
+      return prefix === "" ? name : `${prefix}/${name}`;
+    },
+    linkPath: () => tarText(bytes.subarray(157, 257)),
     size: number(bytes.subarray(124, 136)),
     mode: number(bytes.subarray(100, 108)),
     uid: number(bytes.subarray(108, 116)),

@@ -11,10 +11,9 @@ const maxId = 0o7777777;
 /** The id that stands for one, undefined where there is none. */
 export type IdOf = (id: number) => number | undefined;
 
-function mapped(id: number, idOf: IdOf, about: string): number {
+function mapped(id: number, idOf: IdOf): number {
   const other = idOf(id);
-  if (other === undefined)
-    refuseArchive(`a file in it belongs to ${id}, which is nobody of its nsgroup`, about.slice(0, 200));
+  if (other === undefined) refuseArchive(`a file in it belongs to ${id}, which is nobody of its nsgroup`);
   return other;
 }
 
@@ -92,7 +91,7 @@ export async function* mapOwners(
     const said = (key: string) => before.records.findLast((record) => record.key === key)?.value;
     const id = (key: "uid" | "gid") => {
       const value = said(key);
-      return mapped(value === undefined ? found[key] : paxSize(value), idOf, found.path);
+      return mapped(value === undefined ? found[key] : paxSize(value), idOf);
     };
     const [uid, gid] = [id("uid"), id("gid")];
     for (const name of before.names) yield name;

@@ -123,7 +123,7 @@ export async function readTar(
       continue;
     }
     const size = extended.size ?? found.size;
-    const one = member(found, extended.path ?? found.path, extended.linkpath ?? found.linkPath, size);
+    const one = member(found, extended.path ?? found.path(), extended.linkpath ?? found.linkPath(), size);
     extended = {};
     const content = source.upTo(size);
     await each(one, content);

@@ -74,6 +74,7 @@ async function makeImage(image: string): Promise<void> {
   await symlink("../bin/service", join(root, "data/link"));
   await writeFile(join(root, `data/${"long".repeat(40)}`), "long\n");
   await writeFile(join(root, "data/ünï çödé"), "names\n");
+  await writeFile(join(root, `data/x${"ü".repeat(80)}`), "long names\n");
   await mkdir(join(root, "replaced"));
   await writeFile(join(root, "replaced/old"), "old\n");
   await run("umoci", ["repack", "--image", image, bundle]);

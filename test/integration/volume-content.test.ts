@@ -25,6 +25,8 @@ async function makeVolume(first: number): Promise<string> {
   await link(join(volume, "a/deep/file"), join(volume, "a/same"));
   await symlink("/nowhere", join(volume, "link"));
   await writeFile(join(volume, "ünï"), "");
+  // Half a character at the end of the header's field.
+  await writeFile(join(volume, `a/x${"ü".repeat(80)}`), "");
   await run("find", [
     volume,
     "-mindepth",

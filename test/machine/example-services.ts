@@ -25,14 +25,23 @@ interface StandIn {
   /** Programs and files, by their path. */
   readonly files: Readonly<Record<string, string>>;
   readonly entrypoint: string;
+  /** Files of the first layer. */
+  readonly below?: Readonly<Record<string, string>>;
   readonly config?: readonly string[];
+}
+
+async function writeFiles(root: string, files: Readonly<Record<string, string>>): Promise<void> {
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(join(root, path, ".."), { recursive: true });
+    await writeFile(join(root, path), content, { mode: 0o755 });
+  }
 }
 
 /** An image of plain tar layers, as builders of containers make them; the second layer deletes a file of the first. */
 export async function tarImage(
   directory: string,
   name: string,
-  { files, entrypoint, config = [] }: StandIn,
+  { files, entrypoint, below = {}, config = [] }: StandIn,
 ): Promise<string> {
   const layout = join(directory, "images");
   const image = `${layout}:${name}`;
@@ -44,12 +53,10 @@ export async function tarImage(
   await run("umoci", ["unpack", "--image", image, bundle]);
   await cp(await busyboxRoot(), root, { recursive: true, verbatimSymlinks: true });
   await writeFile(join(root, "etc/deleted"), "it was in the layer below\n");
+  await writeFiles(root, below);
   await run("umoci", ["repack", "--refresh-bundle", "--image", image, bundle]);
   await run("rm", [join(root, "etc/deleted")]);
-  for (const [path, content] of Object.entries(files)) {
-    await mkdir(join(root, path, ".."), { recursive: true });
-    await writeFile(join(root, path), content, { mode: 0o755 });
-  }
+  await writeFiles(root, files);
   await run("umoci", ["repack", "--image", image, bundle]);
   return `oci:${image}`;
 }

@@ -31,6 +31,37 @@ describe("rendering", () => {
     expect(mounts.map(({ services }) => services)).toEqual([["c"], ["a", "b"]]);
   });
 
+  it("adds for each of fifty services with a hundred layers what it adds for the first: its units and two for each layer", () => {
+    const unitsOf = (count: number) => {
+      const targets = Array.from({ length: count }, (_, i) => sampleTarget({ service_name: `s${i}` }));
+      const images = targets.map((target, i) =>
+        sampleImage(target, [sampleLayer(`low ${i}`), sampleLayer(`high ${i}`)]),
+      );
+      return renderUnits(sampleInput(sampleManifest({ targets }), images));
+    };
+    const sizeOf = (count: number) => unitsOf(count).reduce((sum, { content }) => sum + content.length, 0);
+    const each = unitsOf(2).length - unitsOf(1).length;
+    expect(unitsOf(50).length - unitsOf(1).length).toBe(49 * each);
+    expect(each).toBe(8);
+    expect(sizeOf(50) / 50).toBeLessThan(1.1 * sizeOf(1));
+  });
+
+  it.each([
+    ["a health check of no known kind", { Healthcheck: { Test: ["RUN", "x"] } }],
+    ["a health check of nothing", { Healthcheck: { Test: ["CMD"] } }],
+    ["a health check with a NUL character", { Healthcheck: { Test: ["CMD-SHELL", "a\0b"] } }],
+    ["a port that is none", { ExposedPorts: { "80/tcp\nExec=x": {} } }],
+    ["a volume that leads elsewhere", { Volumes: { "/data/../etc": {} } }],
+    ["a volume with options in its path", { Volumes: { "/data:rw,suid": {} } }],
+    ["the root as a volume", { Volumes: { "/": {} } }],
+  ])("refuses an image with %s (A21, A22)", (_, more) => {
+    const target = sampleTarget({ security: { read_only: true } });
+    const image = { ...sampleImage(target), config: { config: { Entrypoint: ["/x"], ...more } } };
+    expect(codeOf(() => renderUnits(sampleInput(sampleManifest({ targets: [target] }), [image])))).toBe(
+      "image-unusable",
+    );
+  });
+
   it("refuses two layers whose root hashes begin alike", () => {
     const one = sampleLayer("one");
     const two = { ...one, rootHash: `${one.rootHash.slice(0, 16)}${"0".repeat(48)}` };
