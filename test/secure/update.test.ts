@@ -241,7 +241,10 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
     const panics = () => running().console().split("Kernel panic").length - 1;
     expect(panics()).toBe(0);
     await says("mosctl update --reboot");
-    const status = await until("the device to give it up", ({ failures }) => failures !== undefined);
+    const status = await until(
+      "the device to give it up",
+      ({ failures, transaction }) => failures !== undefined && transaction === undefined,
+    );
     mark("the second system is back");
     expect(panics()).toBe(3);
     expect(await says("cat /proc/sys/kernel/random/boot_id")).not.toBe(boot);
