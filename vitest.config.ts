@@ -34,8 +34,8 @@ export default defineConfig({
           include: ["test/machine/**/*.test.ts"],
           testTimeout: 600_000,
           hookTimeout: 900_000,
-          // A guest alone leaves much of two cores idle.
-          maxWorkers: 2,
+          // A guest has one processor, and waits for much of its time.
+          maxWorkers: 3,
         },
       },
       {
