@@ -60,7 +60,7 @@ export const podmanImages: ImageStore = {
     });
   },
   remove: async (ids) => {
-    // One that a container still uses stays, without its name.
+    // One that a container still uses stays, and goes with what is done next.
     for (const id of ids) await run("podman", ["rmi", "--", imageName(id)], { accept: [0, 1, 2, 125] });
   },
   sync: async () => {

@@ -50,7 +50,7 @@ async function installQuadlets(
 /** Data as it was before: what the quadlets of before need. */
 async function dataBack(device: AppDevice, name: string, before: Ledger | undefined): Promise<void> {
   if (before?.app === undefined) {
-    await removeSet(device, dataName(name));
+    await removeSet(device, dataName(name), undefined, { tidy: nothing });
     return;
   }
   const archive = await keptArchive(device.apps, name, before.serial);

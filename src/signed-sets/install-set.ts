@@ -287,6 +287,10 @@ export async function removeSet(
         hint: "mosctl set list shows what is installed.",
       });
     }
+    if (known.app !== undefined && needs === undefined) {
+      const hint = `mosctl app remove ${name} stops it, and removes its images.`;
+      throw new MosError("set-conflict", `cannot remove set ${name}: it is an app`, { about: name, hint });
+    }
     await using _ = { [Symbol.asyncDispose]: async () => await needs?.tidy() };
     const { app: _app, previous: _previous, ...rest } = known;
     const ledger: Ledger = { ...rest, entries: [] };

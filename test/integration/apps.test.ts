@@ -10,7 +10,7 @@ import { type ImageStore, imageName } from "../../src/apps/image-store.ts";
 import { restoreApps } from "../../src/apps/restore.ts";
 import { bundlesIn, installBundles, installSource } from "../../src/apps/sources.ts";
 import { asMosError } from "../../src/errors/mos-error.ts";
-import { installSet, recoverSets } from "../../src/signed-sets/install-set.ts";
+import { installSet, recoverSets, removeSet } from "../../src/signed-sets/install-set.ts";
 import { withSetTree } from "../../src/signed-sets/open-source.ts";
 import { run } from "../../src/system/process.ts";
 import { impatientClock, type MemoryManager, memoryManager } from "../memory-manager.ts";
@@ -258,6 +258,7 @@ describe("an app", () => {
       installSet(at, tree, at.keys, { force: false }),
     );
     await expect(asSet).rejects.toMatchObject({ code: "set-invalid" });
+    await expect(removeSet(at, "radio")).rejects.toMatchObject({ code: "set-conflict" });
   });
   test("on trial when the power goes is the one before at the next start", async () => {
     const at = await place();

@@ -1,7 +1,7 @@
 // What validator lets pass, and --strict does not.
 import { generateKeyPairSync } from "node:crypto";
-import { lstat, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { describe, expect, test } from "vitest";
+import { lstat, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { describe, expect, test, vi } from "vitest";
 import { pemFiles, signedPlace as signed, validatorPlace } from "./validator-fixture.ts";
 
 describe("with --strict", () => {
@@ -146,6 +146,22 @@ describe("with --strict", () => {
     const args = ["--key=public.pem", "--relative-to=t", "t/d/c", "out"];
     expect(await at.run("install", "--strict", ...args)).toMatchObject({ code: 0 });
     expect(await at.tree("out")).toEqual({ c: "C" });
+  });
+  test("a link that is planted while files are installed is not written through", async () => {
+    const at = await signed();
+    await at.put({ "victim/c": "V", "out/d/keep": "" });
+    const durable = await import("../../../src/system/durable.ts");
+    const { rename: original } = durable;
+    // Everything was checked and lies beside its place.
+    const spy = vi.spyOn(durable, "rename").mockImplementationOnce(async (from, to) => {
+      await rename(at.path("out/d"), at.path("moved"));
+      await symlink(at.path("victim"), at.path("out/d"));
+      await original(from, to);
+    });
+    const { code } = await at.run("install", "--strict", "-rf", "--key=public.pem", "t", "out");
+    spy.mockRestore();
+    expect(code).toBe(4);
+    expect(await at.tree("victim")).toEqual({ c: "V" });
   });
   test("a link that takes the place of a signed file is not followed", async () => {
     const at = await signed();

@@ -5,7 +5,7 @@ import { cp, mkdir, readFile, rename, rm, symlink, truncate, writeFile } from "n
 import { describe, expect, test, vi } from "vitest";
 import { makeSignature } from "../../../src/signed-files/signature-file.ts";
 import { blobOfManifest } from "../../../src/signed-sets/read-set.ts";
-import { makeTree, put, setPlace } from "./set-fixture.ts";
+import { makeTree, put, setPlace, treeOf } from "./set-fixture.ts";
 
 const files = { "web.container": "new\n", "d/x": "X", l: { to: "d/x" } };
 
@@ -149,6 +149,8 @@ async function withList(change: (list: Record<string, unknown>) => void): Promis
   return outcome;
 }
 
+const app = (image: object = {}) => ({ version: "1", images: [{ id: "a".repeat(64), name: "a", ...image }] });
+
 describe("a list, though it is signed, is refused", () => {
   const entries = (list: Record<string, unknown>): Record<string, unknown>[] =>
     list["entries"] as Record<string, unknown>[];
@@ -190,6 +192,31 @@ describe("a list, though it is signed, is refused", () => {
     ["the root as destination", (list) => Object.assign(list, { destination: "/" })],
     ["a name with a slash", (list) => Object.assign(list, { name: "../x" })],
     ["a negative size", (list) => Object.assign(one(list, "web.container"), { size: -1 })],
+    ["images among its files", (list) => entries(list).unshift({ ...one(list, "d"), path: ".mos-images" })],
+    [
+      "images that are carried elsewhere",
+      (list) => Object.assign(list, { app: app(), carried: [{ ...one(list, "d"), path: "images" }] }),
+    ],
+    [
+      "a link among its images",
+      (list) =>
+        Object.assign(list, {
+          app: app(),
+          carried: [
+            { ...one(list, "d"), path: ".mos-images" },
+            { path: ".mos-images/a", type: "symlink", target: "." },
+          ],
+        }),
+    ],
+    [
+      "images that nothing names",
+      (list) => Object.assign(list, { carried: [{ ...one(list, "d"), path: ".mos-images" }] }),
+    ],
+    ["an image without a whole id", (list) => Object.assign(list, { app: app({ id: "ab" }) })],
+    ["a control character in an image's name", (list) => Object.assign(list, { app: app({ name: "a\n" }) })],
+    ["a version with a blank", (list) => Object.assign(list, { app: { ...app(), version: "1 2" } })],
+    ["the claim to be none", (list) => Object.assign(list, { app: { ...app(), unlisted: true } })],
+    ["an app, where no app is asked for", (list) => Object.assign(list, { app: app() })],
   ] satisfies [string, (list: Record<string, unknown>) => unknown][])("with %s", async (_, change) => {
     expect(await withList(change)).toBe("set-invalid");
   });
@@ -212,5 +239,37 @@ describe("a file that changes while it is installed", () => {
     // ELOOP: the link is not followed.
     expect(refusal).toBe("io-failed");
     await at.unchanged();
+  });
+});
+
+describe("a link that is planted while a set is installed", () => {
+  test.each([
+    ["in the place of a directory of it", "root/etc/quadlets/d"],
+    ["in the place of the destination", "root/etc/quadlets"],
+    ["on the way to it", "root/etc"],
+  ])("is not written through: %s", async (_, place) => {
+    const at = await twoReleases();
+    await makeTree(at.path("set"), { ...files, "d/x": "changed", "d/new": "N" }, 2);
+    await put(at.path("victim"), { x: "V", "d/x": "V", "quadlets/d/x": "V", "quadlets/x": "V" });
+    const before = await treeOf(at.path("victim"));
+    const durable = await import("../../../src/system/durable.ts");
+    const { openFile } = durable;
+    // While the first file is staged: everything was looked at, and nothing has its place yet.
+    let isPlanted = false;
+    const spy = vi.spyOn(durable, "openFile").mockImplementation(async (path, flags, mode) => {
+      if (!isPlanted && !path.startsWith(at.state)) {
+        isPlanted = true;
+        await rename(at.path(place), at.path("moved"));
+        await symlink(at.path("victim"), at.path(place));
+      }
+      return await openFile(path, flags, mode);
+    });
+    await at.again().then(
+      () => undefined,
+      () => undefined,
+    );
+    spy.mockRestore();
+    expect(isPlanted).toBe(true);
+    expect(await treeOf(at.path("victim"))).toEqual(before);
   });
 });
