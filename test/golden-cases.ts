@@ -182,7 +182,16 @@ export const goldenCases = {
   "limits-and-hardening": () => {
     const limited = sampleTarget({
       service_name: "limited",
-      limits: { memory: 512, cpus: 1.5, pids: 100, io_weight: 50, open_files: 1024, scratch: 8 },
+      limits: {
+        memory: 512,
+        cpus: 1.5,
+        pids: 100,
+        io_weight: 50,
+        io_read: 20,
+        io_write: 5,
+        open_files: 1024,
+        scratch: 8,
+      },
       security: {
         capabilities: { add: ["NET_RAW", "SYS_TIME"], drop: ["CHOWN", "SETUID"] },
         seccomp: "unconfined",

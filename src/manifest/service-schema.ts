@@ -117,6 +117,12 @@ function limitsSchema({ size }: Quantities) {
       .max(10_000)
       .optional()
       .describe("Share of disk time against other services, where the kernel can do it; 100 is usual."),
+    io_read: size
+      .optional()
+      .describe("Most that it reads from the device's own storage each second, MiB or with M, G or T."),
+    io_write: size
+      .optional()
+      .describe("Most that it writes to the device's own storage, its volumes, each second."),
     open_files: z
       .int()
       .min(16)

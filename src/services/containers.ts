@@ -112,7 +112,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
       name: "Service",
       entries: [
         ["Slice", raw(sliceUnit)],
-        ...serviceLimits(target),
+        ...serviceLimits(target, context.places),
         ...lifeEntries(target, probe, context.isDependedUpon),
       ],
     },
