@@ -11,7 +11,7 @@ import { type BroughtUp, bringDown, bringUp } from "./bring-up.ts";
 import type { AgentContext } from "./context.ts";
 import { takeOver } from "./handover.ts";
 import type { TargetProblem } from "./load.ts";
-import { abandonTrial, endRevert, resume } from "./trial.ts";
+import { abandonTrial, endRevert, type Resumed, resume } from "./resume.ts";
 import { remember } from "./trust.ts";
 
 interface Running {
@@ -48,12 +48,7 @@ export interface BootTimings {
 }
 
 /** What a boot is about to bring up. */
-interface Choice extends Active {
-  readonly trial: Transaction | undefined;
-  readonly pending?: Transaction | undefined;
-  /** Given up, and over once what ran before is up. */
-  readonly reverting: Transaction | undefined;
-}
+interface Choice extends Active, Resumed {}
 
 async function choose(context: AgentContext): Promise<Choice> {
   const resumed = await resume(context);
@@ -61,8 +56,8 @@ async function choose(context: AgentContext): Promise<Choice> {
     return { ...(await loadActive(context)), ...resumed };
   } catch (error) {
     if (resumed.trial === undefined) throw error;
-    const reverting = await abandonTrial(context, resumed.trial, error);
-    return { ...(await loadActive(context)), trial: undefined, reverting };
+    const given = await abandonTrial(context, resumed.trial, error);
+    return { ...(await loadActive(context)), ...given };
   }
 }
 
@@ -95,7 +90,7 @@ async function bringUpChoice(
   } catch (error) {
     if (trial === undefined) throw error;
     const given = await abandonTrial(context, trial, error);
-    const before = { ...(await loadActive(context)), trial: undefined, reverting: given };
+    const before = { ...(await loadActive(context)), ...given };
     return await bringUpChoice(context, before, onRendered);
   }
   if (reverting !== undefined) await endRevert(context);

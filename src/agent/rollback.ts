@@ -9,12 +9,13 @@ import { Layout } from "../oci/layout.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { loadRunning } from "./active.ts";
+import { awaitReboot } from "./await-reboot.ts";
 import { recordsOnDisk } from "./candidate.ts";
 import type { AgentContext } from "./context.ts";
 import type { Progress } from "./progress.ts";
 import { stage } from "./stage.ts";
 import { type UnwellService, unwellServices } from "./status.ts";
-import { awaitReboot, runTrial, settle } from "./trial.ts";
+import { runTrial, settle } from "./trial.ts";
 import { acceptGeneration, currentRoot, loadTrust } from "./trust.ts";
 import { otherSystemOf } from "./update.ts";
 

@@ -17,6 +17,7 @@ import { isBootTarget } from "../services/render.ts";
 import { fault } from "../system/fault.ts";
 import { withLock } from "../system/lock.ts";
 import { loadRunning } from "./active.ts";
+import { awaitReboot } from "./await-reboot.ts";
 import { type Candidate, judge } from "./candidate.ts";
 import { add } from "./commit.ts";
 import { type Composition, compose } from "./compose.ts";
@@ -30,7 +31,7 @@ import { fetchCandidates, type KnownManifest } from "./signed-manifest.ts";
 import { stage } from "./stage.ts";
 import { startedSystem } from "./started.ts";
 import { type UnwellService, unwellServices } from "./status.ts";
-import { awaitReboot, runTrial, settle } from "./trial.ts";
+import { runTrial, settle } from "./trial.ts";
 import { type DeviceTrust, loadTrust } from "./trust.ts";
 
 export interface UpdateResult {

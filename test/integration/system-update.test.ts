@@ -144,6 +144,18 @@ describe("an update to another system", () => {
     expect(await device.start()).toBe("1.0");
   });
 
+  test("goes back by itself when its generation cannot even be brought up", async () => {
+    const device = await newDevice();
+    await updateEnding(device.context, second);
+    await device.start();
+    await writeFile(join(device.context.places.state, "generations/2/install.json"), "{}");
+    await agent(device);
+    expect(device.manager.calls).toContain("reboot");
+    expect(await device.start()).toBe("1.0");
+    expect((await agent(device)).outcome).toMatchObject({ generation: 1 });
+    expect((await status(device.context)).transaction).toBeUndefined();
+  });
+
   test("of which the first try was cut off is tried again", async () => {
     const device = await newDevice();
     await updateEnding(device.context, second);
