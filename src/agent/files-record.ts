@@ -1,6 +1,6 @@
 // What became of signed files and sets in the initrd, below /run/mos: for `mosctl status`, and for nothing that outlives
 // the boot.
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import type { Places } from "../services/unit-names.ts";
@@ -42,6 +42,19 @@ export function readFilesRecord(places: Places): FilesRecord | undefined {
   } catch {
     return undefined;
   }
+}
+
+const gatePath = ({ run }: Places): string => join(run, "files-stop");
+
+/** Says to mos-gate.sh that the boot must not go on. */
+export function closeGate(places: Places): void {
+  mkdirSync(places.run, { recursive: true, mode: 0o755 });
+  writeFileSync(gatePath(places), "");
+}
+
+/** Takes that back. */
+export function openGate(places: Places): void {
+  rmSync(gatePath(places), { force: true });
 }
 
 /** Whole or not at all for who reads it. */

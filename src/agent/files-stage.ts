@@ -7,8 +7,9 @@ import { exitCodes } from "../errors/catalogue.ts";
 import { asMosError } from "../errors/mos-error.ts";
 import { bootDirectory, type ConfigOutcome, installBootFiles } from "../signed-files/boot-files.ts";
 import { unitOf } from "../signed-sets/set-units.ts";
+import { loadPolicy } from "../trust/policy.ts";
 import { type AgentContext, deviceContext } from "./context.ts";
-import { type FilesRecord, writeFilesRecord } from "./files-record.ts";
+import { closeGate, type FilesRecord, openGate, writeFilesRecord } from "./files-record.ts";
 import { stateReport } from "./initrd-state.ts";
 import { log } from "./log.ts";
 
@@ -88,8 +89,8 @@ function outcomeOf(
     : "unchanged";
 }
 
-/** What is done in the initrd. Never throws but for a defect. */
-export async function initrdFiles(
+/** Never throws but for a defect. */
+async function initrdFiles(
   { places }: Pick<AgentContext, "places">,
   where: FilesPlaces = devicePlaces,
 ): Promise<FilesRecord> {
@@ -128,15 +129,38 @@ function report({ sets, apps, configs, problems }: Omit<FilesRecord, "version" |
   for (const { code, message } of problems) log.error({ code }, message);
 }
 
-/** In the initrd. Exits with 4 when something was refused; the boot goes on. */
-export async function initrdMain(): Promise<void> {
-  const context = deviceContext();
-  const record = await initrdFiles(context);
+/** Whether something was refused, or could not be looked for. That nothing is there yet is neither. */
+function isRefused({ problems, configs }: FilesRecord): boolean {
+  return problems.length > 0 || configs.some(({ outcome }) => outcome === "refused");
+}
+
+/** Whether the device boots on without what is refused. A policy that came with the initrd and cannot be read says no. */
+async function mayDoWithout({ trust }: AgentContext): Promise<boolean> {
+  try {
+    return (await loadPolicy(trust.policies, trust.builtIn)).signedFiles === "optional";
+  } catch (error) {
+    return !asMosError(error).about?.startsWith(trust.initrd);
+  }
+}
+
+/**
+ * What is done in the initrd, and written down. Where the policy wants signed files, the gate is closed before anything
+ * is tried (mos-gate.sh), so that it is closed also when this is killed.
+ */
+export async function initrdFilesStage(context: AgentContext, where?: FilesPlaces): Promise<FilesRecord> {
+  const isOptional = await mayDoWithout(context);
+  if (!isOptional) closeGate(context.places);
+  const record = await initrdFiles(context, where);
   writeFilesRecord(context.places, record);
+  if (!isOptional && !isRefused(record)) openGate(context.places);
+  return record;
+}
+
+/** In the initrd. Exits with 4 when something was refused. */
+export async function initrdMain(): Promise<void> {
+  const record = await initrdFilesStage(deviceContext());
   report(record);
-  const { outcome, configs, problems } = record;
-  const isRefused = problems.length > 0 || configs.some((config) => config.outcome === "refused");
-  if (isRefused && outcome !== "no-state") process.exitCode = exitCodes.refused;
+  if (isRefused(record) && record.outcome !== "no-state") process.exitCode = exitCodes.refused;
 }
 
 /** In the running system, where the initrd has not done it. Exits with 4 when something is not there now. */

@@ -1,5 +1,7 @@
 // The directory that a set is installed in: opened without following links, and looked at.
-import { lstat, readlink } from "node:fs/promises";
+import { constants } from "node:fs";
+import { access, lstat, readlink } from "node:fs/promises";
+import { dirname } from "node:path";
 import { systemCode } from "../errors/mos-error.ts";
 import { fromText } from "../signed-files/byte-path.ts";
 import { digestFile } from "../signed-files/read-files.ts";
@@ -103,5 +105,41 @@ export class Destination {
       stat.size === entry.size &&
       digestFile(fromText(spot.at), false).toString("hex") === entry.sha512;
     return { kind: "file", isAsListed, ownership };
+  }
+}
+
+/**
+ * Looks at everything that is listed or owned.
+ * @returns what is at a path
+ */
+export async function lookAll(
+  destination: Destination,
+  listed: readonly SetEntry[],
+  owned: readonly SetEntry[],
+): Promise<(path: string) => Live> {
+  const entries = new Map<string, SetEntry | undefined>(owned.map(({ path }) => [path, undefined]));
+  for (const entry of listed) entries.set(entry.path, entry);
+  const live = new Map<string, Live>();
+  // What is in something that is no directory of ours is not looked at: nothing is there yet, or it is in the way.
+  for (const path of [...entries.keys()].sort()) {
+    const above = live.get(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+    if (above !== undefined && above.kind !== "directory") {
+      live.set(path, { kind: "none", isAsListed: false, ownership: above.ownership });
+    } else {
+      live.set(path, await destination.look(path, entries.get(path)));
+    }
+  }
+  return (path) =>
+    live.get(path) ?? { kind: "none", isAsListed: false, ownership: { mode: 0, uid: 0, gid: 0 } };
+}
+
+/** Whether a destination, or what there is on the way to it, is on a file system that takes no changes now. */
+export async function isReadOnly(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.W_OK);
+    return false;
+  } catch (error) {
+    if (systemCode(error) === "ENOENT" && path !== "/") return await isReadOnly(dirname(path));
+    return systemCode(error) === "EROFS";
   }
 }

@@ -1,16 +1,14 @@
 // Installing a signed set, all or nothing: everything is verified and lies beside its place before the first name
 // changes; then a journal says what is left to do, so that whoever comes next can go on, or back.
 import { createHash, type KeyObject } from "node:crypto";
-import { constants } from "node:fs";
-import { access } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { MosError, systemCode } from "../errors/mos-error.ts";
+import { join } from "node:path";
+import { MosError } from "../errors/mos-error.ts";
 import { makeDirectory } from "../system/atomic-file.ts";
 import { createDirectory } from "../system/durable.ts";
 import { withLock } from "../system/lock.ts";
 import { type Activation, afterChange, afterReturn, beforeChange, beforeReturn } from "./activation.ts";
 import { clearStage, finishOrGoBack, type Trial } from "./apply.ts";
-import { Destination } from "./destination.ts";
+import { Destination, isReadOnly, lookAll } from "./destination.ts";
 import { type Journal, type Ledger, readJournals, readLedgers, writeJournal, writeLedger } from "./ledger.ts";
 import { checkTree, readSignedSet } from "./read-set.ts";
 import {
@@ -24,7 +22,7 @@ import {
 import { type SetEntry, type SetManifest, writeSetManifest } from "./set-manifest.ts";
 import { unitChange } from "./set-units.ts";
 import { stage } from "./stage.ts";
-import { type Live, planSteps, type Step } from "./steps.ts";
+import { planSteps, type Step } from "./steps.ts";
 
 /** Where sets are installed, and what is known of them. */
 export interface SetPlaces {
@@ -50,17 +48,6 @@ function destinationOf(
   { destination, name }: { readonly destination: string; readonly name: string },
 ) {
   return new Destination(root, destination, name);
-}
-
-/** Whether a destination, or what there is on the way to it, is on a file system that takes no changes now. */
-async function isReadOnly(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.W_OK);
-    return false;
-  } catch (error) {
-    if (systemCode(error) === "ENOENT" && path !== "/") return await isReadOnly(dirname(path));
-    return systemCode(error) === "EROFS";
-  }
 }
 
 /** Goes on with what a power cut or a crash interrupted. @returns names of the sets that it was about */
@@ -93,27 +80,6 @@ export async function recoverSets(
   { leaveReadOnly = false }: { readonly leaveReadOnly?: boolean } = {},
 ): Promise<readonly string[]> {
   return await locked(places, "recovery of signed sets", () => settle(places, leaveReadOnly));
-}
-
-async function lookAll(
-  destination: Destination,
-  listed: readonly SetEntry[],
-  owned: readonly SetEntry[],
-): Promise<(path: string) => Live> {
-  const entries = new Map<string, SetEntry | undefined>(owned.map(({ path }) => [path, undefined]));
-  for (const entry of listed) entries.set(entry.path, entry);
-  const live = new Map<string, Live>();
-  // What is in something that is no directory of ours is not looked at: nothing is there yet, or it is in the way.
-  for (const path of [...entries.keys()].sort()) {
-    const above = live.get(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
-    if (above !== undefined && above.kind !== "directory") {
-      live.set(path, { kind: "none", isAsListed: false, ownership: above.ownership });
-    } else {
-      live.set(path, await destination.look(path, entries.get(path)));
-    }
-  }
-  return (path) =>
-    live.get(path) ?? { kind: "none", isAsListed: false, ownership: { mode: 0, uid: 0, gid: 0 } };
 }
 
 /** The paths of some kinds of steps. */

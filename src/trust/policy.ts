@@ -77,6 +77,12 @@ export const policySchema = z.strictObject({
     .describe(
       "With which outcomes of the stage in the initrd the device boots on; with any other it says why and powers off. Nothing that was not verified is started in either case.",
     ),
+  signedFiles: z
+    .enum(["required", "optional"])
+    .default("optional")
+    .describe(
+      "`required`: where the initrd refuses a signed file, a signed set or an app, or does not find the device's state, the device says why and powers off; `optional`: it boots on without what was refused.",
+    ),
 });
 
 export type PolicyDocument = z.output<typeof policySchema>;
@@ -96,6 +102,7 @@ export const builtInPolicy: Policy = {
   tpm: "optional",
   revoked: [],
   bootOn: [...stageOutcomes],
+  signedFiles: "optional",
 };
 
 const maxPolicySize = 256 * 1024;

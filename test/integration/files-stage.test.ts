@@ -1,15 +1,17 @@
 // Signed files and sets in the initrd, on a device in a directory: what is installed, and what is said of it. The real
 // boots are in test/machine/initrd.test.ts.
 import { generateKeyPairSync } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { readFilesRecord, writeFilesRecord } from "../../src/agent/files-record.ts";
-import { initrdFiles } from "../../src/agent/files-stage.ts";
+import { readFilesRecord } from "../../src/agent/files-record.ts";
+import { initrdFilesStage } from "../../src/agent/files-stage.ts";
 import { hasJournals } from "../../src/signed-sets/ledger.ts";
 import { run } from "../../src/system/process.ts";
 import { temporaryDirectory } from "../support.ts";
 import { put, setPlace, treeOf } from "../unit/signed-sets/set-fixture.ts";
+import { contextIn } from "./device-fixture.ts";
 
 const { publicKey, privateKey } = generateKeyPairSync("ed25519");
 
@@ -42,7 +44,8 @@ async function place() {
     const text = `[install]\ndestination=${path("out")}\nsources=${path(name)}\nkeys=${path("public.pem")}\n`;
     await put(where.configurations, { [`${name}.conf`]: text });
   };
-  return { path, where, places, config, stage: () => initrdFiles({ places }, where) };
+  const context = { ...contextIn(path("device")), places };
+  return { path, where, places, context, config, stage: () => initrdFilesStage(context, where) };
 }
 
 describe("signed files in the initrd", () => {
@@ -65,7 +68,6 @@ describe("signed files in the initrd", () => {
       ],
     });
     expect(await treeOf(at.path("out"))).toEqual({ "a.container": "A" });
-    writeFilesRecord(at.places, record);
     expect(readFilesRecord(at.places)).toEqual(record);
   });
   test("are found in their place by the next one", async () => {
@@ -97,6 +99,37 @@ describe("signed files in the initrd", () => {
   });
 });
 
+describe("a policy that wants signed files", () => {
+  async function gateOf(
+    signedFiles: string,
+    change: (at: Awaited<ReturnType<typeof place>>) => Promise<unknown>,
+  ) {
+    const at = await place();
+    await at.config("a", { "a.container": "A" });
+    const [policy = ""] = at.context.trust.policies;
+    await mkdir(dirname(policy), { recursive: true });
+    await writeFile(policy, JSON.stringify({ version: 1, anchors: ["initrd"], signedFiles }));
+    await change(at);
+    await at.stage();
+    return existsSync(join(at.places.run, "files-stop")) ? "closed" : "open";
+  }
+  const unsigned = (at: Awaited<ReturnType<typeof place>>) => put(at.path("a"), { "b.container": "B" });
+  const stateless = ({ places }: Awaited<ReturnType<typeof place>>) =>
+    writeFile(join(places.run, "initrd-state"), "missing device /dev/sda2\n");
+  test.each([
+    ["all are signed", "required", async () => undefined, "open"],
+    ["nothing is there yet", "required", (at) => rm(at.path("a"), { recursive: true }), "open"],
+    ["one is not signed", "required", unsigned, "closed"],
+    ["the state is missing", "required", stateless, "closed"],
+    ["one is not signed, and it may do without", "optional", unsigned, "open"],
+  ] satisfies [string, string, (at: Awaited<ReturnType<typeof place>>) => Promise<unknown>, string][])(
+    "lets the device boot on, or not, when %s",
+    async (_, policy, change, gate) => {
+      expect(await gateOf(policy, change)).toBe(gate);
+    },
+  );
+});
+
 describe("a signed set whose removal was interrupted", () => {
   test("is removed to its end, unless its file system cannot be written yet", async () => {
     const at = await place();
@@ -112,12 +145,19 @@ describe("a signed set whose removal was interrupted", () => {
     await run("mount", ["--bind", etc, etc]);
     try {
       await run("mount", ["-o", "remount,bind,ro", etc]);
-      expect(await initrdFiles(at, where)).toMatchObject({ outcome: "unchanged", sets: [], problems: [] });
+      expect(await initrdFilesStage(at.context, where)).toMatchObject({
+        outcome: "unchanged",
+        sets: [],
+        problems: [],
+      });
       expect(await hasJournals(set.state)).toBe(true);
     } finally {
       await run("umount", [etc]);
     }
-    expect(await initrdFiles(at, where)).toMatchObject({ outcome: "installed", sets: ["quadlets"] });
+    expect(await initrdFilesStage(at.context, where)).toMatchObject({
+      outcome: "installed",
+      sets: ["quadlets"],
+    });
     expect(await set.installed()).toEqual({});
     expect(await hasJournals(set.state)).toBe(false);
   });

@@ -235,6 +235,7 @@ describe("the gate of the initrd", () => {
   it("opens when the stage has said so, and stays closed when it has said otherwise", async () => {
     expect(await ask({ "boot-on": "" })).toEqual([0, ""]);
     expect((await ask({ "initrd-stage.json": "{}" }))[0]).toBe(1);
+    expect((await ask({ "boot-on": "", "files-stop": "" }))[0]).toBe(1);
   });
 
   it.each([

@@ -3,6 +3,10 @@
 # where it could not say anything, because it was not there, was killed or ran out of time, the outcome is
 # "interrupted", and the policy of the initrd is asked here.
 set -u
+if [ -e /run/mos/files-stop ]; then
+  echo "mos: this boot ends here: the policy does not let it go on without all signed files, sets and apps" >&2
+  exit 1
+fi
 [ -e /run/mos/boot-on ] && exit 0
 record=/run/mos/initrd-stage.json
 if [ -e "$record" ]; then

@@ -14,6 +14,7 @@ const good: PolicyDocument = {
   tpm: "required",
   revoked: ["a".repeat(64)],
   bootOn: ["applied", "no-state"],
+  signedFiles: "required",
 };
 
 let directory: string;
