@@ -57,7 +57,8 @@ export async function main(args: readonly string[]): Promise<void> {
 async function settle(context: AgentContext, onTrial: Busy): Promise<void> {
   onTrial(1);
   try {
-    const { settleSystems } = await import("./system-boot.ts");
+    const { areSystemsUnsettled, settleSystems } = await import("./system-boot.ts");
+    if (!(await areSystemsUnsettled(context))) return;
     await withLock(lockPath(context.places), "which system starts next", () => settleSystems(context));
   } catch (error) {
     const { code, message } = asMosError(error);

@@ -66,13 +66,18 @@ async function settle(context: AgentContext): Promise<void> {
   }
 }
 
+/** Whether something may be left to do about systems. Asked before the lock is taken: others want that too. */
+export async function areSystemsUnsettled(context: AgentContext): Promise<boolean> {
+  return !areSystemsSettled(context.places) && (await startedSystem(context)) !== undefined;
+}
+
 /**
  * Does what is left to do about systems. Under the lock of transactions. It never fails: what could not be done is
  * logged, and done at the next start.
  */
 export async function settleSystems(context: AgentContext): Promise<void> {
   const { places } = context;
-  if (areSystemsSettled(places) || (await startedSystem(context)) === undefined) return;
+  if (!(await areSystemsUnsettled(context))) return;
   try {
     await settle(context);
     rememberSettledSystems(places);
