@@ -127,7 +127,9 @@ export async function readLayerTar(
 ): Promise<void> {
   const source = new TarBytes(pieces, limit);
   let known: Extended = { xattrs: new Map() };
-  for (;;) {
+  // Some builders leave out the end of an archive, and the padding before it. That nothing is missing is for the digest
+  // of the layer to say.
+  while (!(await source.isAtEnd())) {
     const bytes = await source.take(block);
     if (bytes.every((byte) => byte === 0)) break;
     const found = tarHeader(bytes);
@@ -141,6 +143,6 @@ export async function readLayerTar(
     await each(one, content);
     // What was not read.
     for await (const _ of content);
-    await source.take(padding(one.size));
+    if (!(await source.isAtEnd())) await source.take(padding(one.size));
   }
 }

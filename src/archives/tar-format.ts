@@ -51,6 +51,12 @@ export class TarBytes {
     return Buffer.concat(pieces);
   }
 
+  /** Whether nothing is left. */
+  async isAtEnd(): Promise<boolean> {
+    while (this.rest.length === 0) if (!(await this.more())) return true;
+    return false;
+  }
+
   /** Whether nothing but zeros is left. */
   async isZeroToTheEnd(): Promise<boolean> {
     do {

@@ -1,6 +1,6 @@
 // What a service's process is: what its image says (OCI image specification 1.1, config), and over that what the
 // manifest says.
-import type { ImageOverrides } from "../manifest/service-schema.ts";
+import type { ImageOverrides } from "../manifest/image-schema.ts";
 import type { ImageConfig } from "../oci/model.ts";
 
 type OwnConfig = ImageConfig["config"];
