@@ -1,7 +1,7 @@
 // mosctl mount and create-boot-fs: a target of the generation that runs, verified anew, as a file system at a path. The
 // layers are opened under dm-verity by the root hashes that were signed; what is written goes to memory.
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import { storePath } from "../generation/places.ts";
@@ -113,7 +113,8 @@ export async function mountTarget(context: AgentContext, request: MountRequest):
   const image = await loadImage(await Layout.open(storePath(context.places)), target);
   const mounts = join(context.places.run, "mounts");
   await makeDirectory(mounts, 0o700);
-  const place = await mkdtemp(join(mounts, `${target.service_name}-`));
+  const place = join(mounts, `${target.service_name}-${randomBytes(6).toString("hex")}`);
+  await makeDirectory(place, 0o700);
   const undo: Undo = [];
   try {
     await mountAll(image, place, request, undo);
