@@ -18,7 +18,6 @@ const exceptions: Readonly<Record<string, string>> = {
   "agent/apply-units.ts": "units and the marker are below /run, which no power cut outlives",
   "agent/daemon.ts": "the sockets are below /run",
   "agent/files-record.ts": "what the stages of a boot tell each other is below /run",
-  "agent/mount-target.ts": "what is mounted by hand is below /run",
   "agent/stage-record.ts": "what the stages of a boot tell each other is below /run",
   "signed-files/write-files.ts":
     "writes as validator does, which waits for no disk; --strict does not use it",
