@@ -25,6 +25,15 @@ export interface Place {
   readonly host: Host;
 }
 
+/** A manifest, also of an image in Docker's own format where the place may have such. */
+export async function manifestOfAnyFormat(
+  repository: Repository,
+  reference: string,
+): Promise<FetchedManifest> {
+  if (repository.manifestOfAnyFormat === undefined) return await repository.manifest(reference);
+  return await repository.manifestOfAnyFormat(reference);
+}
+
 interface Waiting {
   /** Milliseconds before each further round. */
   readonly retriesMs: readonly number[];
@@ -56,6 +65,10 @@ export class MirroredRepository implements Repository {
 
   async manifest(reference: string): Promise<FetchedManifest> {
     return await this.ask((repository) => repository.manifest(reference));
+  }
+
+  async manifestOfAnyFormat(reference: string): Promise<FetchedManifest> {
+    return await this.ask((repository) => manifestOfAnyFormat(repository, reference));
   }
 
   /** Of the first place that knows any: a mirror may have the manifest and not what refers to it. */

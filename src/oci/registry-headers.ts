@@ -1,10 +1,9 @@
 // What the headers of a registry's answers say, and what of it is believed.
 import { MosError } from "../errors/mos-error.ts";
 import type { HttpResponse } from "./http.ts";
-import { mediaTypes } from "./model.ts";
 import { escapeText } from "./registry-answer.ts";
 
-const dockerTypes = /^application\/vnd\.docker\.distribution\./;
+const dockerFormats = /^application\/vnd\.docker\.distribution\./;
 
 /** Content-Type in lower case, without its parameters. */
 export function contentType(response: HttpResponse): string {
@@ -13,13 +12,19 @@ export function contentType(response: HttpResponse): string {
 
 /**
  * The media type of a manifest's answer. What is no manifest is not read: a captive portal answers 200, too.
- * @throws MosError `registry-invalid`, `document-invalid` for Docker's older formats
+ * @param asked the types that were asked for
+ * @throws MosError `registry-invalid`, `document-invalid` for Docker's formats that were not asked for
  */
-export async function manifestType(response: HttpResponse, doing: string, about: string): Promise<string> {
+export async function manifestType(
+  response: HttpResponse,
+  asked: readonly string[],
+  doing: string,
+  about: string,
+): Promise<string> {
   const type = contentType(response);
-  if (type === mediaTypes.manifest || type === mediaTypes.index) return type;
+  if (asked.includes(type)) return type;
   await response.discard();
-  if (dockerTypes.test(type)) {
+  if (dockerFormats.test(type)) {
     throw new MosError("document-invalid", `${doing}: it is in Docker's format, not in OCI's`, {
       about,
       hint: "Convert it: skopeo copy --format oci docker://SOURCE docker://DESTINATION",

@@ -4,6 +4,7 @@ import { MosError } from "../errors/mos-error.ts";
 import { fetchBlob } from "./blob-fetch.ts";
 import { fetchRange } from "./blob-range.ts";
 import { type Digest, digestOf, isDigest } from "./digest.ts";
+import { dockerTypes, ociManifestOf } from "./docker-manifest.ts";
 import type { HttpResponse } from "./http.ts";
 import { type Descriptor, limits, mediaTypes, parseIndex } from "./model.ts";
 import { chooseForPlatform } from "./platform.ts";
@@ -13,9 +14,14 @@ import { contentType, manifestType, nextPage } from "./registry-headers.ts";
 import type { RegistryRequest, Session } from "./session.ts";
 import type { FetchedManifest, WritableRepository } from "./source.ts";
 
-const acceptManifests = `${mediaTypes.manifest}, ${mediaTypes.index}`;
+const ociTypes: readonly string[] = [mediaTypes.manifest, mediaTypes.index];
+const allTypes: readonly string[] = [...ociTypes, dockerTypes.manifest, dockerTypes.list];
 /** Times that the list of referrers under the fallback tag is written, when somebody else writes it too. */
 const tagAttempts = 4;
+
+function isList({ mediaType }: FetchedManifest): boolean {
+  return mediaType === mediaTypes.index || mediaType === dockerTypes.list;
+}
 
 export class Registry implements WritableRepository {
   readonly name: string;
@@ -29,12 +35,24 @@ export class Registry implements WritableRepository {
   }
 
   async manifest(reference: string): Promise<FetchedManifest> {
-    const fetched = await this.fetchManifest(reference);
-    if (fetched.mediaType !== mediaTypes.index) return fetched;
+    return await this.manifestOf(reference, ociTypes);
+  }
+
+  async manifestOfAnyFormat(reference: string): Promise<FetchedManifest> {
+    const fetched = await this.manifestOf(reference, allTypes);
+    if (fetched.mediaType !== dockerTypes.manifest) return fetched;
+    const bytes = ociManifestOf(fetched.bytes, this.nameOf(reference));
+    return { ...fetched, mediaType: mediaTypes.manifest, bytes };
+  }
+
+  /** The manifest for this machine. */
+  private async manifestOf(reference: string, types: readonly string[]): Promise<FetchedManifest> {
+    const fetched = await this.fetchManifest(reference, types);
+    if (!isList(fetched)) return fetched;
     const about = this.nameOf(reference);
     const chosen = chooseForPlatform(parseIndex(fetched.bytes, about).manifests, about);
-    const manifest = await this.fetchManifest(chosen.digest);
-    if (manifest.mediaType !== mediaTypes.manifest) {
+    const manifest = await this.fetchManifest(chosen.digest, types);
+    if (isList(manifest)) {
       throw new MosError("document-invalid", `${about} leads to an index in an index`, { about });
     }
     if (manifest.size !== chosen.size) {
@@ -133,18 +151,18 @@ export class Registry implements WritableRepository {
     return this.request("GET", `blobs/${digest}`, `cannot fetch ${this.nameOf(digest)}`);
   }
 
-  private async fetchManifest(reference: string): Promise<FetchedManifest> {
+  private async fetchManifest(reference: string, types = ociTypes): Promise<FetchedManifest> {
     const about = this.nameOf(reference);
     const request = {
       ...this.request("GET", `manifests/${reference}`, `cannot fetch ${about}`),
-      headers: { Accept: acceptManifests },
+      headers: { Accept: types.join(", ") },
     };
     const response = await this.session.request(request);
     if (response.status !== 200) {
       const code = response.status === 404 ? "not-found" : "registry-refused";
       throw await this.session.refusal(request, response, code);
     }
-    const mediaType = await manifestType(response, request.doing, about);
+    const mediaType = await manifestType(response, types, request.doing, about);
     const bytes = await response.all(limits.manifest);
     const digest = digestOf(bytes);
     if (isDigest(reference)) checkDigest(bytes, reference, about);
@@ -161,7 +179,7 @@ export class Registry implements WritableRepository {
   private async headManifest(reference: string): Promise<string | undefined> {
     const request = {
       ...this.request("HEAD", `manifests/${reference}`, `cannot look for ${this.nameOf(reference)}`),
-      headers: { Accept: acceptManifests },
+      headers: { Accept: ociTypes.join(", ") },
     };
     const response = await this.session.request(request);
     if (response.status === 404) {

@@ -20,6 +20,11 @@ export interface Repository {
    * @throws MosError `not-found`, `digest-mismatch`, `too-large`, `document-invalid`, `registry-*`
    */
   manifest(reference: string): Promise<FetchedManifest>;
+  /**
+   * As {@link manifest}, and of an image in Docker's own format the OCI manifest that says the same, with digest and
+   * size of the original; absent where only OCI's are kept.
+   */
+  manifestOfAnyFormat?(reference: string): Promise<FetchedManifest>;
   /** Manifests whose subject is this digest (OCI distribution 1.1, "Listing referrers", and its fallback tag). */
   referrers(subject: Digest): Promise<readonly Descriptor[]>;
   /**

@@ -9,6 +9,7 @@ import { type LayerFormat, type PackedLayer, packLayer } from "../layers/pack.ts
 import type { ImportTarget } from "../manifest/schema.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type BuiltImage, buildImage, rebuildImage } from "../oci/image.ts";
+import { manifestOfAnyFormat } from "../oci/mirrors.ts";
 import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
 import { openImage } from "../oci/open.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
@@ -155,7 +156,7 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
   }
   const reference = parseReference(target.source);
   const repository = openImage(relativeTo(options.baseDirectory, reference));
-  const fetched = await repository.manifest(reference.reference);
+  const fetched = await manifestOfAnyFormat(repository, reference.reference);
   const image = parseManifest(fetched.bytes, target.source);
   const configBytes = await repository.smallBlob(image.config, limits.config);
   const config = parseConfig(configBytes, `configuration of ${target.source}`);

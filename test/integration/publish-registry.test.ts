@@ -200,25 +200,38 @@ describe("images", () => {
   });
 
   /** An image of one tar layer, made by umoci and pushed by skopeo. */
-  async function tarImage(directory: string, ...config: string[]): Promise<string> {
+  async function tarImage(directory: string, format: "oci" | "v2s2", ...config: string[]): Promise<string> {
     const image = `${join(directory, "tar")}:x`;
     await run("umoci", ["init", "--layout", join(directory, "tar")]);
     await run("umoci", ["new", "--image", image]);
     await run("umoci", ["insert", "--image", image, join(directory, "root"), "/"]);
     if (config.length > 0) await run("umoci", ["config", "--image", image, ...config]);
     const name = `${registry.authority}/plain/${directory.slice(-6).toLowerCase()}:x`;
-    await run("skopeo", ["copy", "--quiet", "--dest-tls-verify=false", `oci:${image}`, `docker://${name}`]);
+    const how = ["--quiet", "--dest-tls-verify=false", "--format", format];
+    await run("skopeo", ["copy", ...how, `oci:${image}`, `docker://${name}`]);
     return name;
   }
 
   test("with a tar layer are converted, into what the same root becomes each time", async () => {
     const directory = await rootOf("tar");
-    const name = await tarImage(directory, "--config.entrypoint", "/bin/service");
+    const name = await tarImage(directory, "oci", "--config.entrypoint", "/bin/service");
     const target = `source: "docker://${name}"`;
     const { targets } = await send(directory, "machine/tar:1", { target });
     const again = await send(directory, "machine/tar:2", { target });
     expect(again.targets).toEqual(targets);
     expect(again.sentBytes).toBe(0);
+  });
+
+  test("in Docker's own format become what the same image in OCI's does", async () => {
+    const directory = await rootOf("docker");
+    const name = await tarImage(directory, "v2s2", "--config.entrypoint", "/bin/service");
+    const raw = await run("skopeo", ["inspect", "--raw", "--tls-verify=false", `docker://${name}`]);
+    expect(raw.stdout).toContain("application/vnd.docker.distribution.manifest.v2+json");
+    const { targets } = await send(directory, "machine/docker:1", { target: `source: "docker://${name}"` });
+    const same = `source: "oci:${join(directory, "tar")}:x"`;
+    expect((await send(directory, "machine/docker:2", { target: same })).targets[0]?.digest).toBe(
+      targets[0]?.digest,
+    );
   });
 
   test("that are not there", async () => {
