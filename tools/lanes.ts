@@ -30,7 +30,8 @@ type Output = "inherit" | number;
 
 interface Lane {
   readonly what: string;
-  readonly run: (output: Output) => Promise<Counts>;
+  /** @param hasCompany another lane runs beside it */
+  readonly run: (output: Output, hasCompany: boolean) => Promise<Counts>;
   /** Why it cannot run here, or undefined. */
   readonly obstacle?: () => string | undefined;
 }
@@ -39,7 +40,10 @@ const lanes: Readonly<Record<LaneName, Lane>> = {
   check: { what: "types, lint, unused code", run: check },
   unit: { what: "nothing but this checkout", run: (output) => vitest("unit", output) },
   integration: { what: "real programs of this machine", run: (output) => vitest("integration", output) },
-  crash: { what: "power cuts and failing disks, in memory", run: (output) => vitest("crash", output) },
+  crash: {
+    what: "power cuts and failing disks, in memory",
+    run: (output, hasCompany) => vitest("crash", output, {}, hasCompany ? ["--maxWorkers=1"] : []),
+  },
   machine: {
     what: "a guest with a kernel and systemd of its own",
     obstacle: machineObstacle,
@@ -101,7 +105,7 @@ export async function runLanes(names: readonly LaneName[], skip: readonly LaneNa
   const own = wanted.filter((name) => name !== "secure" || !hasCompany);
   for (const name of own.toSorted((a, b) => Number(roomy.has(b)) - Number(roomy.has(a)))) {
     if (!roomy.has(name)) await company();
-    results.push(await measured(name, skip, "inherit"));
+    results.push(await measured(name, skip, "inherit", beside !== undefined));
   }
   await company();
   const total = (key: "passed" | "failed" | "skipped"): number =>
@@ -117,12 +121,17 @@ export async function runLanes(names: readonly LaneName[], skip: readonly LaneNa
   return total("failed") === 0 && total("passed") > 0;
 }
 
-async function measured(name: LaneName, skip: readonly LaneName[], output: Output): Promise<Result> {
+async function measured(
+  name: LaneName,
+  skip: readonly LaneName[],
+  output: Output,
+  hasCompany: boolean,
+): Promise<Result> {
   say(`lane ${name}: ${lanes[name].what}`);
   const start = performance.now();
   const isSkipped = skip.includes(name);
   const lane = isSkipped ? { ...lanes[name], obstacle: () => `told to, by --skip ${name}` } : lanes[name];
-  const counts = await runLane(lane, output);
+  const counts = await runLane(lane, output, hasCompany);
   return { name, counts, seconds: (performance.now() - start) / 1000 };
 }
 
@@ -134,7 +143,7 @@ async function runBeside(name: LaneName, skip: readonly LaneName[]): Promise<Res
     let result: Result;
     {
       await using file = await open(log, "w");
-      result = await measured(name, skip, file.fd);
+      result = await measured(name, skip, file.fd, true);
     }
     say(`lane ${name} is over; its report:`);
     process.stdout.write(await readFile(log));
@@ -144,14 +153,14 @@ async function runBeside(name: LaneName, skip: readonly LaneName[]): Promise<Res
   }
 }
 
-async function runLane(lane: Lane, output: Output): Promise<Counts> {
+async function runLane(lane: Lane, output: Output, hasCompany: boolean): Promise<Counts> {
   const obstacle = lane.obstacle?.();
   if (obstacle !== undefined) {
     say(`skipped: ${obstacle}`);
     return { passed: 0, failed: 0, skipped: 1, note: obstacle };
   }
   try {
-    return await lane.run(output);
+    return await lane.run(output, hasCompany);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     say(message);
@@ -187,6 +196,7 @@ async function vitest(
   project: string,
   output: Output,
   env: Readonly<Record<string, string>> = {},
+  more: readonly string[] = [],
 ): Promise<Counts> {
   const directory = await mkdtemp(join(tmpdir(), "mos-vitest-"));
   try {
@@ -195,6 +205,7 @@ async function vitest(
       [
         ...[process.execPath, join(checkout, "node_modules/vitest/vitest.mjs"), "run", "--project", project],
         ...["--passWithNoTests", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+        ...more,
       ],
       output,
       env,
