@@ -1,9 +1,9 @@
-// ./dev test: every lane, whatever the others did; then a table, and one line of totals.
+// ./dev test: every lane, one after the other, whatever the others did; then a table, and one line of totals.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { guestDisk } from "./guest-disk.ts";
@@ -25,50 +25,43 @@ interface Counts {
   readonly note?: string;
 }
 
-/** Where a lane's own reports go: the terminal, or a file that is shown when it is over. */
-type Output = "inherit" | number;
-
 interface Lane {
   readonly what: string;
-  /** @param hasCompany another lane runs beside it */
-  readonly run: (output: Output, hasCompany: boolean) => Promise<Counts>;
+  readonly run: () => Promise<Counts>;
   /** Why it cannot run here, or undefined. */
   readonly obstacle?: () => string | undefined;
 }
 
 const lanes: Readonly<Record<LaneName, Lane>> = {
   check: { what: "types, lint, unused code", run: check },
-  unit: { what: "nothing but this checkout", run: (output) => vitest("unit", output) },
-  integration: { what: "real programs of this machine", run: (output) => vitest("integration", output) },
-  crash: {
-    what: "power cuts and failing disks, in memory",
-    run: (output, hasCompany) => vitest("crash", output, {}, hasCompany ? ["--maxWorkers=1"] : []),
-  },
+  unit: { what: "nothing but this checkout", run: () => vitest("unit") },
+  integration: { what: "real programs of this machine", run: () => vitest("integration") },
+  crash: { what: "power cuts and failing disks, in memory", run: () => vitest("crash") },
   machine: {
     what: "a guest with a kernel and systemd of its own",
     obstacle: machineObstacle,
-    run: async (output) => {
+    run: async () => {
       const built = await buildPackage();
       await guestDisk(built.packageFile);
-      return vitest("machine", output, underTest(built));
+      return vitest("machine", underTest(built));
     },
   },
   powercut: {
     what: "two guests that lose their power again and again",
     obstacle: machineObstacle,
-    run: async (output) => {
+    run: async () => {
       const built = await buildPackage("faults");
       await guestDisk(built.packageFile);
-      return vitest("powercut", output, underTest(built));
+      return vitest("powercut", underTest(built));
     },
   },
   secure: {
     what: "a machine with Secure Boot and a TPM, under QEMU",
-    run: async (output) => {
+    run: async () => {
       requireSecureLane();
       const built = await buildPackage();
       await secureImage(built.packageFile);
-      return vitest("secure", output, underTest(built));
+      return vitest("secure", underTest(built));
     },
   },
 };
@@ -78,36 +71,21 @@ function underTest({ executable, packageFile }: Awaited<ReturnType<typeof buildP
   return { MOS_TEST_EXECUTABLE: executable, MOS_TEST_PACKAGE: packageFile };
 }
 
-/** Lanes without guests. */
-const roomy: ReadonlySet<LaneName> = new Set(["check", "unit", "integration", "crash"]);
-
-interface Result {
-  readonly name: LaneName;
-  readonly counts: Counts;
-  readonly seconds: number;
-}
-
 /**
- * Runs lanes (all when none is named) and prints the result. The lane `secure` takes long, and one processor: it runs
- * beside those without guests, and is waited for before those with.
+ * Runs lanes (all when none is named) and prints the result.
  * @param skip lanes that somebody said to leave out
  * @returns whether everything that ran passed
  */
 export async function runLanes(names: readonly LaneName[], skip: readonly LaneName[]): Promise<boolean> {
-  const wanted = names.length === 0 ? laneNames : names;
-  const results: Result[] = [];
-  const hasCompany = wanted.includes("secure") && wanted.some((name) => roomy.has(name));
-  let beside = hasCompany ? runBeside("secure", skip) : undefined;
-  const company = async (): Promise<void> => {
-    if (beside !== undefined) results.push(await beside);
-    beside = undefined;
-  };
-  const own = wanted.filter((name) => name !== "secure" || !hasCompany);
-  for (const name of own.toSorted((a, b) => Number(roomy.has(b)) - Number(roomy.has(a)))) {
-    if (!roomy.has(name)) await company();
-    results.push(await measured(name, skip, "inherit", beside !== undefined));
+  const results: { name: LaneName; counts: Counts; seconds: number }[] = [];
+  for (const name of names.length === 0 ? laneNames : names) {
+    say(`lane ${name}: ${lanes[name].what}`);
+    const start = performance.now();
+    const counts = await runLane(
+      skip.includes(name) ? { ...lanes[name], obstacle: () => `told to, by --skip ${name}` } : lanes[name],
+    );
+    results.push({ name, counts, seconds: (performance.now() - start) / 1000 });
   }
-  await company();
   const total = (key: "passed" | "failed" | "skipped"): number =>
     results.reduce((sum, { counts }) => sum + counts[key], 0);
   console.log("\nlane          passed  failed  skipped     time");
@@ -121,46 +99,14 @@ export async function runLanes(names: readonly LaneName[], skip: readonly LaneNa
   return total("failed") === 0 && total("passed") > 0;
 }
 
-async function measured(
-  name: LaneName,
-  skip: readonly LaneName[],
-  output: Output,
-  hasCompany: boolean,
-): Promise<Result> {
-  say(`lane ${name}: ${lanes[name].what}`);
-  const start = performance.now();
-  const isSkipped = skip.includes(name);
-  const lane = isSkipped ? { ...lanes[name], obstacle: () => `told to, by --skip ${name}` } : lanes[name];
-  const counts = await runLane(lane, output, hasCompany);
-  return { name, counts, seconds: (performance.now() - start) / 1000 };
-}
-
-/** What it reports is shown when it is over. */
-async function runBeside(name: LaneName, skip: readonly LaneName[]): Promise<Result> {
-  const directory = await mkdtemp(join(tmpdir(), "mos-lane-"));
-  try {
-    const log = join(directory, "log");
-    let result: Result;
-    {
-      await using file = await open(log, "w");
-      result = await measured(name, skip, file.fd, true);
-    }
-    say(`lane ${name} is over; its report:`);
-    process.stdout.write(await readFile(log));
-    return result;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function runLane(lane: Lane, output: Output, hasCompany: boolean): Promise<Counts> {
+async function runLane(lane: Lane): Promise<Counts> {
   const obstacle = lane.obstacle?.();
   if (obstacle !== undefined) {
     say(`skipped: ${obstacle}`);
     return { passed: 0, failed: 0, skipped: 1, note: obstacle };
   }
   try {
-    return await lane.run(output, hasCompany);
+    return await lane.run();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     say(message);
@@ -183,21 +129,16 @@ function requireSecureLane(): void {
   throw new Error(`${why}; without this lane: ./dev test --skip secure`);
 }
 
-async function check(output: Output): Promise<Counts> {
+async function check(): Promise<Counts> {
   const bin = (name: string): string => join(checkout, "node_modules/.bin", name);
   const checks = [[bin("tsc")], [bin("biome"), "check", "--error-on-warnings"], [bin("knip")]];
   let passed = 0;
-  for (const command of checks) if ((await show(command, output)) === 0) passed++;
+  for (const command of checks) if ((await show(command)) === 0) passed++;
   return { passed, failed: checks.length - passed, skipped: 0 };
 }
 
 /** Runs one vitest project. Its own reports go to the terminal, its counts come from its JSON report. */
-async function vitest(
-  project: string,
-  output: Output,
-  env: Readonly<Record<string, string>> = {},
-  more: readonly string[] = [],
-): Promise<Counts> {
+async function vitest(project: string, env: Readonly<Record<string, string>> = {}): Promise<Counts> {
   const directory = await mkdtemp(join(tmpdir(), "mos-vitest-"));
   try {
     const report = join(directory, "report.json");
@@ -205,9 +146,7 @@ async function vitest(
       [
         ...[process.execPath, join(checkout, "node_modules/vitest/vitest.mjs"), "run", "--project", project],
         ...["--passWithNoTests", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
-        ...more,
       ],
-      output,
       env,
     );
     return countReport(JSON.parse(await readFile(report, "utf8")), exitCode);
@@ -240,15 +179,11 @@ function countReport(report: Report, exitCode: number): Counts {
   return { passed: report.numPassedTests, failed, skipped };
 }
 
-async function show(
-  command: readonly string[],
-  output: Output,
-  env: Readonly<Record<string, string>> = {},
-): Promise<number> {
+async function show(command: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> {
   const [program = "", ...args] = command;
   const child = spawn(program, args, {
     cwd: checkout,
-    stdio: ["ignore", output, output],
+    stdio: ["ignore", "inherit", "inherit"],
     env: { ...process.env, ...env },
   });
   const [code] = await once(child, "close");
