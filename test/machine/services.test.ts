@@ -321,11 +321,15 @@ describe("services of a device", () => {
       120_000,
     );
     await expectWebUnhurt();
-    const { text } = await run("mosctl", "status", "--json");
-    const { health, services } = JSON.parse(text);
-    expect(health).toBe("degraded");
-    expect(services.find(({ name }: { name: string }) => name === "disk").state).toMatch(
-      /restarting|failed|starting/,
+    // Between two of its ends it runs for a moment.
+    await machine.waitFor(
+      "the status to say so",
+      async () => {
+        const { health, services } = JSON.parse((await run("mosctl", "status", "--json")).text);
+        const { state } = services.find(({ name }: { name: string }) => name === "disk");
+        return (health === "degraded" && /restarting|failed|starting/.test(state)) || undefined;
+      },
+      120_000,
     );
   });
 
