@@ -65,9 +65,11 @@ export async function loadGeneration(context: AgentContext, number: number): Pro
   const current = await rootOfGeneration(context, trust, generation);
   const { manifest, newest, bases } = acceptGeneration(trust, current.root, generation);
   const { images, problems } = await loadImages(context, manifest);
-  const hostfs = await Layout.open(storePath(context.places))
-    .then((store) => hostfsOf(store, manifest))
-    .catch(() => undefined);
+  const hostfs = manifest.targets.some(isBootTarget)
+    ? await Layout.open(storePath(context.places))
+        .then((store) => hostfsOf(store, manifest))
+        .catch(() => undefined)
+    : undefined;
   return {
     number,
     generation,

@@ -1,11 +1,8 @@
 // What a start of the device leaves to do about the systems that it can start, once it runs: the EFI system partition
 // is not there before. Never part of what the boot waits for, and once in a boot.
 import { asMosError, MosError } from "../errors/mos-error.ts";
-import { rememberFailure } from "../generation/failures.ts";
-import { readGeneration } from "../generation/generations.ts";
 import { readJournal, removeJournal, writeJournal } from "../generation/journal.ts";
 import { advance, type Transaction } from "../generation/transaction.ts";
-import { digestOf } from "../oci/digest.ts";
 import type { AgentContext } from "./context.ts";
 import { log } from "./log.ts";
 import { areSystemsSettled, rememberSettledSystems } from "./stage-record.ts";
@@ -19,6 +16,7 @@ import {
   startBefore,
   withdrawSystem,
 } from "./system-change.ts";
+import { recordFailure } from "./transaction-steps.ts";
 
 const failed = (to: number) =>
   ({
@@ -33,11 +31,7 @@ async function giveUp(context: AgentContext, journal: Transaction): Promise<void
   const { next } = advance(journal, { kind: "unhealthy", reason });
   if (next === undefined || next.system === undefined) return;
   await writeJournal(places, next);
-  if (journal.kind === "update") {
-    const { manifest } = await readGeneration(places, journal.to);
-    const at = new Date().toISOString();
-    await rememberFailure(places, { digest: digestOf(manifest), generation: journal.to, at, ...reason });
-  }
+  await recordFailure(context, journal, reason);
   log.error({ generation: journal.to, code: reason.code }, reason.message);
   await withdrawSystem(context, next, next.system);
   await removeJournal(places);
@@ -48,6 +42,7 @@ async function settle(context: AgentContext): Promise<void> {
   if (journal === undefined) {
     // Also a first image, of which no release knows: it runs, so it is good.
     await blessSystem(context);
+    // What a failing disk has kept from being removed when a system was given up.
     return await cleanUpSystems(context);
   }
   const { system, phase } = journal;

@@ -213,8 +213,12 @@ export async function update(
 async function waitingFor(context: AgentContext, digest: Digest): Promise<UpdateResult | undefined> {
   const journal = await readJournal(context.places).catch(() => undefined);
   if (journal?.phase !== "reboot") return undefined;
-  const { manifest } = await readGeneration(context.places, journal.to);
-  if (digestOf(manifest) !== digest) return undefined;
+  const waiting = await readGeneration(context.places, journal.to).catch((error: unknown) => {
+    // Damaged since: this update takes its place.
+    if (error instanceof MosError) return undefined;
+    throw error;
+  });
+  if (waiting === undefined || digestOf(waiting.manifest) !== digest) return undefined;
   const none = { fetchedBytes: 0, restarted: [], unwell: [] };
   return { outcome: "awaits-reboot", generation: journal.to, manifestDigest: digest, ...none };
 }

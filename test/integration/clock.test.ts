@@ -1,7 +1,7 @@
 // F09: the system's clock stands in 1970, because a battery is empty, or in 2100. A device starts what is installed
 // whatever its clock says; what it fetches has to be valid now, where "now" is never before what was seen signed.
 import { rm } from "node:fs/promises";
-import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, expect, test, vi } from "vitest";
 import { boot } from "../../src/agent/boot.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
 import { updateEnding } from "./device-fixture.ts";
@@ -10,24 +10,18 @@ import {
   goodParts,
   type Image,
   installManifest,
-  makeSigners,
   newDevice,
-  packImage,
   published,
   runningDevice,
   type Signers,
+  signedImage,
 } from "./refusals-fixture.ts";
-import { makeWorkDirectory } from "./work-directory.ts";
 
 let signers: Signers;
 let image: Image;
-let work: string;
 beforeAll(async () => {
-  signers = await makeSigners();
-  work = await makeWorkDirectory();
-  image = await packImage(work, 1, "clock");
+  ({ signers, image } = await signedImage("clock"));
 });
-afterAll(() => rm(work, { recursive: true, force: true }));
 afterEach(() => {
   vi.useRealTimers();
 });

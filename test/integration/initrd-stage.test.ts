@@ -1,8 +1,8 @@
 // The initrd stage and what it leaves to the service stage, on a device in a directory; and the scripts that decide
 // without it. The real thing boots in test/machine/initrd.test.ts.
-import { mkdir, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { boot } from "../../src/agent/boot.ts";
 import { moveCurrent } from "../../src/agent/commit.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
@@ -19,23 +19,17 @@ import {
   goodParts,
   type Image,
   installManifest,
-  makeSigners,
-  packImage,
   published,
   runningDevice,
   type Signers,
+  signedImage,
 } from "./refusals-fixture.ts";
-import { makeWorkDirectory } from "./work-directory.ts";
 
 let signers: Signers;
 let image: Image;
-let work: string;
 beforeAll(async () => {
-  signers = await makeSigners();
-  work = await makeWorkDirectory();
-  image = await packImage(work, 1, "one");
+  ({ signers, image } = await signedImage("one"));
 });
-afterAll(() => rm(work, { recursive: true, force: true }));
 
 /** A device with an applied generation, as the next boot finds it: with nothing in /run. */
 async function device(): Promise<AgentContext> {

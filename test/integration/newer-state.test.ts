@@ -2,7 +2,7 @@
 // does not know. It runs what it can verify, says why, and lets nothing go that the newer one has written.
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { boot } from "../../src/agent/boot.ts";
 import type { AgentContext } from "../../src/agent/context.ts";
 import { gc } from "../../src/agent/gc.ts";
@@ -14,23 +14,17 @@ import {
   goodParts,
   type Image,
   installManifest,
-  makeSigners,
-  packImage,
   published,
   runningDevice,
   type Signers,
+  signedImage,
 } from "./refusals-fixture.ts";
-import { makeWorkDirectory } from "./work-directory.ts";
 
 let signers: Signers;
 let image: Image;
-let work: string;
 beforeAll(async () => {
-  signers = await makeSigners();
-  work = await makeWorkDirectory();
-  image = await packImage(work, 1, "newer");
+  ({ signers, image } = await signedImage("newer"));
 });
-afterAll(() => rm(work, { recursive: true, force: true }));
 
 async function next(serial: number): Promise<string> {
   const installJson = installManifest(image, { product: "before", release: { serial, epoch: 0 } });

@@ -4,22 +4,14 @@ import { once } from "node:events";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { listGenerations } from "../../src/generation/generations.ts";
 import { hexOf } from "../../src/oci/digest.ts";
 import { run } from "../../src/system/process.ts";
 import { temporaryDirectory } from "../support.ts";
 import { contextIn } from "./device-fixture.ts";
 import { serveParts } from "./layout-server.ts";
-import {
-  goodParts,
-  type Image,
-  installManifest,
-  makeSigners,
-  packImage,
-  type Signers,
-} from "./refusals-fixture.ts";
-import { makeWorkDirectory } from "./work-directory.ts";
+import { goodParts, type Image, installManifest, type Signers, signedImage } from "./refusals-fixture.ts";
 
 const here = import.meta.dirname;
 const main = join(here, "../../src/main.ts");
@@ -27,13 +19,9 @@ const mosctlScript = 'mount --bind "$RUN" /run && exec "$NODE" "$MAIN" mosctl "$
 
 let signers: Signers;
 let image: Image;
-let work: string;
 beforeAll(async () => {
-  signers = await makeSigners();
-  work = await makeWorkDirectory();
-  image = await packImage(work, 256, "one");
+  ({ signers, image } = await signedImage("one", 256));
 });
-afterAll(() => rm(work, { recursive: true, force: true }));
 
 interface Answer {
   readonly exit: number;

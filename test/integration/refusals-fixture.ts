@@ -1,6 +1,6 @@
 // Devices, and published manifests made part by part, good by default: a test breaks one part.
 import { createHash, KeyObject, sign } from "node:crypto";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
 import type { AgentContext } from "../../src/agent/context.ts";
@@ -17,6 +17,7 @@ import { sampleManifest, sampleTarget } from "../samples.ts";
 import { temporaryDirectory } from "../support.ts";
 import { type Issued, make } from "../unit/trust/authority.ts";
 import { contextIn, type Ending, snapshot, updateEnding } from "./device-fixture.ts";
+import { makeWorkDirectory } from "./work-directory.ts";
 
 const created = "2026-01-02T03:04:05Z";
 
@@ -61,6 +62,19 @@ export async function packImage(work: string, kilobytes: number, seed: string): 
   const source = { kind: "directory", path: tree } as const;
   const { path, descriptor } = await packLayer({ source, format: "squashfs", workDirectory: work });
   return imageOf(descriptor, await readFile(path));
+}
+
+/** Signers and one small image, for all tests of a file. @param seed makes it another image */
+export async function signedImage(
+  seed: string,
+  kilobytes = 1,
+): Promise<{ readonly signers: Signers; readonly image: Image }> {
+  const work = await makeWorkDirectory();
+  try {
+    return { signers: await makeSigners(), image: await packImage(work, kilobytes, seed) };
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
 }
 
 /** The image of a layer; it runs `/bin/service`. */

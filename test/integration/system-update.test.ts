@@ -100,6 +100,15 @@ describe("an update to another system", () => {
     expect(await current(device)).toBe(1);
   });
 
+  test("that was damaged while it waited gives way to the next update", async () => {
+    const device = await newDevice();
+    await updateEnding(device.context, second);
+    await rm(join(device.context.places.state, "generations/2/install.json"));
+    expect((await updateEnding(device.context, third)).code).toBe("awaits-reboot");
+    expect(await device.start()).toBe("1.2");
+    expect((await agent(device)).verdict).toBe("kept");
+  });
+
   test("runs after it, and stays when it is healthy", async () => {
     const device = await newDevice();
     await updateEnding(device.context, second);

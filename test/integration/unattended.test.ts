@@ -1,6 +1,6 @@
 // Updates by themselves: channel, window, rollout, and what is not tried again.
-import { rm, writeFile } from "node:fs/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { writeFile } from "node:fs/promises";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { AgentContext } from "../../src/agent/context.ts";
 import { type UnattendedResult, unattendedUpdate } from "../../src/agent/unattended.ts";
 import { update } from "../../src/agent/update.ts";
@@ -13,23 +13,17 @@ import {
   goodParts,
   type Image,
   installManifest,
-  makeSigners,
   newDevice,
-  packImage,
   published,
   type Signers,
+  signedImage,
 } from "./refusals-fixture.ts";
-import { makeWorkDirectory } from "./work-directory.ts";
 
 let signers: Signers;
 let image: Image;
-let work: string;
 beforeAll(async () => {
-  signers = await makeSigners();
-  work = await makeWorkDirectory();
-  image = await packImage(work, 4, "one");
+  ({ signers, image } = await signedImage("one", 4));
 });
-afterAll(() => rm(work, { recursive: true, force: true }));
 
 const health = { timeout: 10, settle: 0, tries: 1 };
 

@@ -397,7 +397,7 @@ describe("a machine for one job", () => {
   });
 
   it("has its watchdog", async () => {
-    const script = "trap '' TERM INT; echo begun; touch /work/x; while :; do sleep 1; done";
+    const script = "trap '' TERM INT; echo begun; touch x; while :; do sleep 1; done";
     await update(
       await publisher.publish(await exampleJob(join(publisher.directory, "root"), script, "90s"), "job"),
     );

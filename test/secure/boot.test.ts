@@ -137,7 +137,7 @@ describe("a verity device in the guest's kernel", () => {
       ...["-in", hash ?? "", "-signer", `${key}.crt`, "-inkey", key ?? "", "-out", signature ?? ""],
     ]);
     await running().putFile("/run/facts/signature", await readFile(signature ?? ""), 0o600);
-    // The machine may share its processors with another lane.
+    // A machine that does other work besides takes its time.
   }, 600_000);
 
   test("is refused with a signature of a key that the kernel does not have, and at once (A25)", async () => {
