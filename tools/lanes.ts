@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { guestDisk } from "./guest-disk.ts";
 import { buildPackage } from "./package.ts";
 import { say } from "./say.ts";
@@ -23,6 +23,8 @@ interface Counts {
   readonly skipped: number;
   /** Why the lane did not run, or how it broke. */
   readonly note?: string;
+  /** What failed, each with its name and how. */
+  readonly failures?: readonly string[];
 }
 
 interface Lane {
@@ -88,6 +90,9 @@ export async function runLanes(names: readonly LaneName[], skip: readonly LaneNa
   }
   const total = (key: "passed" | "failed" | "skipped"): number =>
     results.reduce((sum, { counts }) => sum + counts[key], 0);
+  // Said again at the end: of a long log, the end is what is kept and read.
+  for (const { name, counts } of results)
+    for (const failure of counts.failures ?? []) console.log(`\n${name}: ${failure}`);
   console.log("\nlane          passed  failed  skipped     time");
   for (const { name, counts, seconds } of results) {
     const columns = [counts.passed, counts.failed, counts.skipped].map((n) => String(n).padStart(8)).join("");
@@ -161,22 +166,29 @@ interface Report {
   readonly numPendingTests: number;
   readonly numTodoTests: number;
   readonly testResults: readonly {
+    readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly status: string }[];
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages: readonly string[] | null;
+    }[];
   }[];
 }
 
 /** A file that fails outside its tests (an import, a hook) fails no test: it counts as one. */
 function countReport(report: Report, exitCode: number): Counts {
-  const broken = report.testResults.filter(
-    (file) => file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"),
-  ).length;
-  const failed = report.numFailedTests + broken;
+  const failures = report.testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const file = relative(checkout, name);
+    const tests = assertionResults.filter((test) => test.status === "failed");
+    if (status === "failed" && tests.length === 0) return [`${file}\n${message}`];
+    return tests.map((test) => `${file} > ${test.fullName}\n${test.failureMessages?.join("\n") ?? ""}`);
+  });
   const skipped = report.numPendingTests + report.numTodoTests;
-  if (exitCode !== 0 && failed === 0) {
-    return { passed: report.numPassedTests, failed: 1, skipped, note: `vitest exited with ${exitCode}` };
-  }
-  return { passed: report.numPassedTests, failed, skipped };
+  const counts = { passed: report.numPassedTests, failed: failures.length, skipped, failures };
+  if (exitCode === 0 || failures.length > 0) return counts;
+  return { ...counts, failed: 1, note: `vitest exited with ${exitCode}` };
 }
 
 async function show(command: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> {
