@@ -8,7 +8,15 @@ export default defineConfig({
   test: {
     projects: [
       // Two files at a time where vitest by itself would run one: a machine with two processors is what CI has.
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], maxWorkers: 2, testTimeout: 20_000 } },
+      {
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts"],
+          maxWorkers: 2,
+          testTimeout: 20_000,
+          hookTimeout: 60_000,
+        },
+      },
       {
         test: {
           name: "integration",

@@ -25,7 +25,42 @@ export const serviceRequestSchema = z.strictObject({
   action: z.enum(["start", "stop", "restart"]),
 });
 
+/** More than a service has on its command line; all of a request is limited as well. */
+const maxWords = 1000;
+
+export const execRequestSchema = z.strictObject({
+  service: nameSchema,
+  command: z
+    .array(z.string().regex(/^[^\0]*$/))
+    .min(1)
+    .max(maxWords)
+    .refine(([program]) => program !== "", "the program is empty"),
+  input: z.base64().optional(),
+});
+
 /** In a query everything is text. */
+const truth = z
+  .enum(["true", "false"])
+  .default("false")
+  .transform((text) => text === "true");
+export const logsRequestSchema = z.strictObject({
+  service: nameSchema,
+  lines: z
+    .string()
+    .regex(/^[1-9][0-9]{0,6}$/)
+    .transform(Number)
+    .optional(),
+  since: z.iso
+    .datetime({ offset: true })
+    .transform((text) => new Date(text))
+    .optional(),
+  follow: truth,
+});
+
+/** As in manifest/names.ts. */
+export const exportRequestSchema = z.strictObject({ label: nameSchema, stop: truth, live: truth });
+export const importRequestSchema = z.strictObject({ label: nameSchema, stop: truth });
+
 const numberText = z
   .string()
   .regex(/^[1-9][0-9]{0,8}$/)

@@ -21,6 +21,29 @@ export const maxRequestBytes = 128 * 1024;
 /** What an operation that streams its events ends with. */
 export type OperationResult = UpdateResult | RollbackResult | UnattendedResult;
 
+/** What a program inside a service printed; `data` in base64. */
+export interface ExecOutput {
+  readonly stream: "stdout" | "stderr";
+  readonly data: string;
+}
+
+/** How it ended, as podman-exec(1) has it. */
+export interface ExecResult {
+  readonly exitCode: number;
+}
+
+/** What a service wrote at a time (RFC 3339); `priority` as in syslog(3). */
+export interface LogEntry {
+  readonly time: string;
+  readonly priority?: number;
+  readonly message: string;
+}
+
+/** Server-sent events of a program inside a service. */
+export type ExecEvent =
+  | { readonly event: "output"; readonly data: ExecOutput }
+  | { readonly event: "done"; readonly data: ExecResult };
+
 /** Server-sent events of a transaction. */
 export type TransactionEvent =
   | { readonly event: "progress"; readonly data: ProgressEvent }
@@ -28,7 +51,7 @@ export type TransactionEvent =
   | { readonly event: "error"; readonly data: ErrorDocument };
 
 /** One event in the format of the HTML standard, section 9.2.6. */
-export function formatEvent({ event, data }: TransactionEvent): string {
+export function formatEvent({ event, data }: TransactionEvent | ExecEvent): string {
   return `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 }
 

@@ -17,11 +17,25 @@ export interface ActionResult {
  * The unit of a service that is on this device.
  * @throws MosError `service-unknown`, `systemd-failed`
  */
-async function knownUnit(systemd: ServiceManager, service: string): Promise<string> {
+export async function knownUnit(systemd: ServiceManager, service: string): Promise<string> {
   const unit = serviceUnit(service);
   const [shown] = await systemd.showUnits([unit], ["LoadState"]);
   if (shown?.["LoadState"] === "loaded") return unit;
   throw new MosError("service-unknown", `there is no service ${service} on this device`, { about: service });
+}
+
+/**
+ * Sees that a service runs, before something is done inside of it.
+ * @throws MosError `service-unknown`, `service-stopped`, `systemd-failed`
+ */
+export async function requireRunning(systemd: ServiceManager, service: string): Promise<void> {
+  const unit = await knownUnit(systemd, service);
+  const [shown] = await systemd.showUnits([unit], ["ActiveState"]);
+  if (shown?.["ActiveState"] === "active") return;
+  throw new MosError("service-stopped", `${service} does not run`, {
+    about: service,
+    hint: `mosctl start ${service}`,
+  });
 }
 
 /**

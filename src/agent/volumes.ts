@@ -90,7 +90,7 @@ export async function listVolumes(context: AgentContext): Promise<VolumeState[]>
   );
 }
 
-interface VolumeWork {
+export interface VolumeWork {
   /** Stop the services that use it, and start them again. */
   readonly stop: boolean;
   /** Copy it although services may be writing to it. */
@@ -127,13 +127,22 @@ async function hold(context: AgentContext, volume: Volume): Promise<() => Promis
   };
 }
 
-async function withVolume<T>(
+/** A volume that may be worked on, and which of its services run. */
+interface CheckedVolume {
+  readonly found: KnownVolume;
+  readonly running: readonly string[];
+}
+
+/**
+ * Sees whether a volume may be worked on.
+ * @throws MosError `volume-unknown`, `volume-in-use`
+ */
+export async function checkVolume(
   context: AgentContext,
   label: string,
   { stop, live }: VolumeWork,
   doing: string,
-  work: (path: string, firstId: number | undefined) => Promise<T>,
-): Promise<T> {
+): Promise<CheckedVolume> {
   const found = (await knownVolumes(context)).find(({ volume }) => volume.label === label);
   if (found === undefined)
     throw new MosError("volume-unknown", `there is no volume ${label} on this device`, { about: label });
@@ -146,7 +155,18 @@ async function withVolume<T>(
         about: label,
       },
     );
-  const units = stop ? running.map(serviceUnit) : [];
+  return { found, running };
+}
+
+async function withVolume<T>(
+  context: AgentContext,
+  label: string,
+  how: VolumeWork,
+  doing: string,
+  work: (path: string, firstId: number | undefined) => Promise<T>,
+): Promise<T> {
+  const { found, running } = await checkVolume(context, label, how, doing);
+  const units = how.stop ? running.map(serviceUnit) : [];
   // Before anything stops: a volume that nobody needs any more would be unmounted, and just then asked for again.
   const release = await hold(context, found.volume);
   try {

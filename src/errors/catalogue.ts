@@ -35,6 +35,16 @@ export const catalogue = {
     means: "No service of that name runs or could run on this device.",
     hint: "mosctl services lists them.",
   },
+  "recovery-failed": {
+    exit: source,
+    means: "Nothing on the device can be verified, and none of the releases that it found was accepted.",
+    hint: "Attach a medium with the label MOS-RECOVER and a release at mos:recovery; docs/how-to/recover.md.",
+  },
+  "service-stopped": {
+    exit: unhealthy,
+    means: "The service does not run, so nothing can be done inside of it.",
+    hint: "mosctl start SERVICE; mosctl services says how it is.",
+  },
   "volume-unknown": {
     exit: usage,
     means: "No volume of that label is on this device.",

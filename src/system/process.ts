@@ -153,6 +153,33 @@ export async function runAttached(program: string, args: readonly string[]): Pro
   }
 }
 
+/**
+ * Runs a program to its end and passes on what it prints, as it prints it: the next piece is read when the one before was
+ * taken.
+ * @returns its exit code; 255 when a signal ended it
+ * @throws MosError `program-missing`
+ */
+export async function runRelayed(
+  program: string,
+  args: readonly string[],
+  stdin: Uint8Array,
+  onOutput: (stream: "stdout" | "stderr", piece: Buffer) => Promise<void>,
+): Promise<number> {
+  const { spawn } = await import("node:child_process");
+  const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(stdin);
+  const code = new Promise<number>((resolve, reject) => {
+    child.once("error", () => reject(missing(program)));
+    child.once("close", (exitCode) => resolve(exitCode ?? 255));
+  });
+  const relay = async (stream: "stdout" | "stderr"): Promise<void> => {
+    for await (const piece of child[stream]) await onOutput(stream, piece as Buffer);
+  };
+  const [exitCode] = await Promise.all([code, relay("stdout"), relay("stderr")]);
+  return exitCode;
+}
+
 /** A program whose input and output are ours. */
 interface Piped {
   readonly stdin: NodeJS.WritableStream;

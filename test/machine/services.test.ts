@@ -311,6 +311,52 @@ describe("services of a device", () => {
     expect(unknown.exit).toBe(2);
   });
 
+  it("are looked into, worked in, and copied by programs too, over the socket of root alone", async () => {
+    const socket = "--unix-socket /run/mos/mosd.sock";
+    const curl = (more: string) => run("sh", "-c", `curl -s ${socket} ${more}`);
+    const logs = await curl("'http://mos/v1/logs?service=first&lines=100'");
+    const messages = logs.text
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line).message);
+    expect(messages.join("\n")).toContain("100% of $HOME");
+    const odd = `$HOME %n \${x} $$`;
+    const command = ["/bin/busybox", "sh", "-c", 'cat; echo "$1" >&2; exit 3', "sh", odd];
+    const asked = { service: "disk", command, input: Buffer.from("in\n").toString("base64") };
+    await machine.putFile("/root/exec.json", Buffer.from(JSON.stringify(asked)), 0o600);
+    const answer = await curl("-d @/root/exec.json http://mos/v1/exec");
+    const events = [...answer.text.matchAll(/^event: (.*)\ndata: (.*)\n$/gm)].map(([, name, data = ""]) => [
+      name,
+      JSON.parse(data),
+    ]);
+    const printed = (stream: string) =>
+      events
+        .map(([, { stream: of, data }]) => (of === stream ? Buffer.from(data, "base64").toString() : ""))
+        .join("");
+    expect([printed("stdout"), printed("stderr")]).toEqual(["in\n", `${odd}\n`]);
+    expect(events.at(-1)).toEqual(["done", { exitCode: 3 }]);
+
+    expect((await curl("'http://mos/v1/logs?service=nobody'")).text).toContain('"service-unknown"');
+    expect((await curl("http://mos/v1/volumes")).text).toContain('"small-data"');
+    const volume = "'http://mos/v1/volume?label=small-data";
+    expect((await curl(`${volume}'`)).text).toContain('"volume-in-use"');
+    expect((await curl(`-f -o /root/over.tar ${volume}&stop=true'`)).exit).toBe(0);
+    await inside("disk", "echo changed > /data/kept; touch /data/later");
+    // Half of an archive, and then nothing: what is in the volume stays.
+    const half = `head -c 2000 /root/over.tar > /root/half.tar; curl -s ${socket} -T /root/half.tar ${volume}&stop=true'`;
+    expect((await run("sh", "-c", half)).text).toContain('"error"');
+    expect((await inside("disk", "cat /data/kept")).text).toBe("changed\n");
+    expect((await curl(`-f -T /root/over.tar ${volume}&stop=true'`)).text).toContain('"small-data"');
+    expect((await inside("disk", "cat /data/kept; ls /data")).text).toBe("kept\nd\nkept\nlost+found\n");
+
+    const asNobody = (path: string) =>
+      run("setpriv", "--reuid=nobody", "--clear-groups", "sh", "-c", `curl -s ${path}`);
+    expect((await asNobody(`${socket} http://mos/v1/volumes`)).exit).not.toBe(0);
+    const open = "--unix-socket /run/mos/status.sock";
+    for (const path of ["'http://mos/v1/logs?service=first'", "-d @/etc/hostname http://mos/v1/exec"])
+      expect((await asNobody(`${open} ${path}`)).text).toContain("on this socket");
+  });
+
   it("are started again when they end, until they have failed too often; the others run on (complaint 19)", async () => {
     await inside("disk", "touch /data/crash");
     await run("podman", "kill", "mos-disk");

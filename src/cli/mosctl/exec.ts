@@ -1,10 +1,12 @@
 // `mosctl exec`: a program inside a service, by podman.
 import { buildCommand } from "@stricli/core";
+import { requireRunning } from "../../agent/service-action.ts";
 import { MosError } from "../../errors/mos-error.ts";
 import { containerName } from "../../services/unit-names.ts";
 import { runAttached } from "../../system/process.ts";
+import { systemd } from "../../systemd/manager.ts";
 import { type CliContext, withExamples } from "../command.ts";
-import { knownUnit, serviceArgument } from "./service-name.ts";
+import { serviceArgument } from "./service-name.ts";
 
 const word = {
   brief: "program and arguments, after --",
@@ -24,7 +26,6 @@ one. Exits with what the program exits with. Root only.`,
     },
     async func(_flags, service, ...argv) {
       const name = serviceArgument.parse(service);
-      await knownUnit(name);
       if (process.getuid?.() !== 0)
         throw new MosError(
           "permission-denied",
@@ -33,6 +34,7 @@ one. Exits with what the program exits with. Root only.`,
             about: name,
           },
         );
+      await requireRunning(systemd, name);
       const tty = process.stdin.isTTY && process.stdout.isTTY ? ["--tty"] : [];
       this.outcome.exitCode = await runAttached("podman", [
         ...["exec", "--interactive", ...tty, "--", containerName(name)],

@@ -1,8 +1,10 @@
 // `mosctl logs`: what a service wrote, from the journal.
 import { buildCommand } from "@stricli/core";
+import { knownUnit } from "../../agent/service-action.ts";
 import { runAttached } from "../../system/process.ts";
+import { systemd } from "../../systemd/manager.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
-import { knownUnit, serviceArgument } from "./service-name.ts";
+import { serviceArgument } from "./service-name.ts";
 
 interface LogsFlags extends JsonFlag {
   readonly follow?: boolean;
@@ -45,7 +47,7 @@ them. Whoever may read the journal may use it.`,
       positional: { kind: "tuple", parameters: [serviceArgument] },
     },
     async func(flags, service) {
-      const unit = await knownUnit(service);
+      const unit = await knownUnit(systemd, service);
       this.outcome.exitCode = await runAttached("journalctl", [
         ...["--boot", "--no-pager", "--quiet", `--unit=${unit}`],
         `--output=${flags.json === true ? "json" : "short-iso"}`,

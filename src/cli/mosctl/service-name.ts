@@ -1,7 +1,4 @@
-// The name of a service, as an argument, and what systemd knows of it.
-import { MosError } from "../../errors/mos-error.ts";
-import { serviceUnit } from "../../services/unit-names.ts";
-import { systemd } from "../../systemd/manager.ts";
+// The name of a service, as an argument.
 
 export const serviceArgument = {
   brief: "the service, as mosctl services calls it",
@@ -12,14 +9,3 @@ export const serviceArgument = {
     throw new SyntaxError("a service's name has letters, digits, '_', '.' and '-' only");
   },
 } as const;
-
-/**
- * The unit of a service that is on this device.
- * @throws MosError `service-unknown`, `systemd-failed`
- */
-export async function knownUnit(service: string): Promise<string> {
-  const unit = serviceUnit(service);
-  const [shown] = await systemd.showUnits([unit], ["LoadState"]);
-  if (shown?.["LoadState"] === "loaded") return unit;
-  throw new MosError("service-unknown", `there is no service ${service} on this device`, { about: service });
-}

@@ -55,7 +55,7 @@ describe("the status socket", () => {
     });
   });
 
-  it.each(["/v1/update", "/v1/verify", "/v1/attest"])(
+  it.each(["/v1/update", "/v1/verify", "/v1/attest", "/v1/exec"])(
     "does not change anything: there is no %s on it",
     async (path) => {
       const answer = await ask(await serve("status"), "POST", path, '{"reference":"oci:x:y"}');
@@ -91,6 +91,39 @@ describe("the control socket", () => {
     const body = JSON.stringify({ nonce: "00".repeat(16) });
     const answer = await ask(await serve("control"), "POST", "/v1/attest", body);
     expect(answer).toMatchObject({ code: 507, document: { error: { code: "identity-missing" } } });
+  });
+
+  it.each([
+    ["GET", "/v1/logs", "logs of no service"],
+    ["GET", "/v1/logs?service=web&lines=0", "no line"],
+    ["GET", "/v1/logs?service=web&since=-1h%20--file=/etc/shadow", "a time that is none"],
+    ["GET", "/v1/logs?service=web&follow=yes", "a word that is neither true nor false"],
+    ["GET", "/v1/logs?service=web&file=x", "an unknown word"],
+    ["GET", "/v1/logs?service=..%2Fx", "a name that is none"],
+    ["GET", "/v1/volume?label=--live", "an option for a label"],
+    ["PUT", "/v1/volume", "no label"],
+  ])("refuses %s %s: %s", async (method, path) => {
+    const answer = await ask(await serve("control"), method, path);
+    expect(answer).toMatchObject({ code: 400, document: { error: { code: "usage" } } });
+  });
+
+  it.each([
+    ["no command", { service: "web" }],
+    ["an empty command", { service: "web", command: [] }],
+    ["an empty program", { service: "web", command: ["", "x"] }],
+    ["a NUL", { service: "web", command: ["a\0b"] }],
+    ["input that is no base64", { service: "web", command: ["a"], input: "%" }],
+  ])("runs nothing for %s", async (_what, body) => {
+    const answer = await ask(await serve("control"), "POST", "/v1/exec", JSON.stringify(body));
+    expect(answer).toMatchObject({ code: 400, document: { error: { code: "usage" } } });
+  });
+
+  it.each([
+    ["GET", "/v1/volume?label=nobody", undefined, "volume-unknown"],
+    ["PUT", "/v1/volume?label=nobody", "x", "volume-unknown"],
+  ])("says of %s %s what is not on the device", async (method, path, body, code) => {
+    const answer = await ask(await serve("control"), method, path, body);
+    expect(answer).toMatchObject({ code: 400, document: { error: { code } } });
   });
 
   it("closes a connection whose header is longer than any of ours", async () => {
