@@ -45,6 +45,7 @@ function staged(root: string): AgentContext {
     machineId: "/etc/machine-id",
     buildTime: new Date(0),
     boot: { commandLine: "/nowhere", esp: [] },
+    recovery: { device: "/nowhere", directory: "/nowhere", factory: "/nowhere" },
   };
 }
 

@@ -52,6 +52,17 @@ export interface AgentContext {
   readonly machineId: string;
   readonly buildTime: Date;
   readonly boot: BootPlaces;
+  readonly recovery: RecoveryPlaces;
+}
+
+/** Where a release may come from when nothing on the device verifies. */
+interface RecoveryPlaces {
+  /** The medium's file system, when it is attached. */
+  readonly device: string;
+  /** Where systemd mounts it (units/run-mos-recovery.mount). */
+  readonly directory: string;
+  /** The OCI layout in the system's root (mosb image build). */
+  readonly factory: string;
 }
 
 /** What this system was started from. */
@@ -90,6 +101,11 @@ export function deviceContext(): AgentContext {
     updateSettings: ["/etc/mos/update.json", "/usr/lib/mos/update.json"],
     machineId: "/etc/machine-id",
     boot: { commandLine: "/proc/cmdline", esp: ["/efi", "/boot/efi", "/boot"] },
+    recovery: {
+      device: "/dev/disk/by-label/MOS-RECOVER",
+      directory: "/run/mos/recovery",
+      factory: "/usr/share/mos/factory",
+    },
     buildTime: new Date(typeof MOS_BUILD_TIME === "number" ? MOS_BUILD_TIME * 1000 : 0),
   };
 }

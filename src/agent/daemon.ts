@@ -51,6 +51,17 @@ export async function main(args: readonly string[]): Promise<void> {
   await notify("READY=1", `STATUS=${statusLine(outcome)}`);
   if ("trial" in outcome && outcome.trial !== undefined) await watch(context, outcome.trial, onTrial);
   else if (outcome.kind !== "refused") await settle(context, onTrial);
+  else await startRecovery(context);
+}
+
+/** Looks for a release that can be verified, and goes on looking: nothing runs here. */
+async function startRecovery({ systemd }: AgentContext): Promise<void> {
+  try {
+    await systemd.startUnitsNoBlock(["mos-recovery.service"]);
+  } catch (error) {
+    const { code, message } = asMosError(error);
+    log.error({ code }, message);
+  }
 }
 
 /** Which system starts next. Where somebody else holds the lock already, the next start of the agent looks. */

@@ -39,7 +39,7 @@ const initrdPath = ({ run }: Places): string => join(run, "initrd-stage.json");
 const servicePath = ({ run }: Places): string => join(run, "service-stage.json");
 
 /** A record, or undefined when there is none that makes sense: then the service stage does everything. */
-function read<T>(path: string, schema: z.ZodType<T>): T | undefined {
+export function readRunRecord<T>(path: string, schema: z.ZodType<T>): T | undefined {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -62,7 +62,7 @@ function write(path: string, record: object): void {
 }
 
 export function readInitrdRecord(places: Places): InitrdRecord | undefined {
-  return read(initrdPath(places), initrdSchema);
+  return readRunRecord(initrdPath(places), initrdSchema);
 }
 
 /** And says so to the script that lets the boot go on (mos-gate.sh), which reads no JSON. */
@@ -72,7 +72,7 @@ export function writeInitrdRecord(places: Places, record: InitrdRecord): void {
 }
 
 export function readServiceRecord(places: Places): ServiceRecord | undefined {
-  return read(servicePath(places), serviceSchema);
+  return readRunRecord(servicePath(places), serviceSchema);
 }
 
 export function writeServiceRecord(places: Places, record: ServiceRecord): void {

@@ -116,6 +116,11 @@ export interface Status {
   };
   /** The device has to be started anew for a new kernel and root to run. */
   readonly rebootNeeded?: true;
+  /** Where nothing can be verified: what was tried to get a release that can, at the last attempt (RFC 3339). */
+  readonly recovery?: {
+    readonly at: string;
+    readonly attempts: readonly { readonly what: string; readonly code: string; readonly message: string }[];
+  };
   /** A generation is on trial, or the device is going back. */
   readonly transaction?: {
     readonly kind: "update" | "rollback";

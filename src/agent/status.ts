@@ -31,6 +31,7 @@ import type { AgentContext } from "./context.ts";
 import { secureBootStatus } from "./firmware.ts";
 import type { LoadedGeneration, LoadedImage, TargetProblem } from "./load.ts";
 import { actualDigest, timestamp, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
+import { readRecovery } from "./recovery.ts";
 import { secretProblem } from "./secrets.ts";
 import { type StartedSystem, startedSystem } from "./started.ts";
 import type { LayerStatus, ServiceState, ServiceStatus, Status, TrustStatus } from "./status-model.ts";
@@ -67,7 +68,12 @@ export async function status(context: AgentContext): Promise<Status> {
   try {
     active = await loadActive(context);
   } catch (error) {
-    return { ...empty("refused"), ...known, error: asMosError(error).toDocument() };
+    return {
+      ...empty("refused"),
+      ...known,
+      ...recoveryStatus(context),
+      error: asMosError(error).toDocument(),
+    };
   }
   const { loaded: current, transaction } = active;
   const settling = { ...known, ...transactionStatus(transaction) };
@@ -101,6 +107,14 @@ export async function status(context: AgentContext): Promise<Status> {
       .filter(isBootTarget)
       .map(({ service_name, version, digest }) => ({ name: service_name, version, digest, state })),
   };
+}
+
+/** What was tried to get a release that can be verified. */
+function recoveryStatus({ places }: AgentContext): Pick<Status, "recovery"> {
+  const record = readRecovery(places);
+  if (record === undefined) return {};
+  const { at, attempts } = record;
+  return { recovery: { at, attempts } };
 }
 
 /** The manifests below the one that was applied last, where it is a partial one. */

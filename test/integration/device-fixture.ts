@@ -31,6 +31,11 @@ export function contextIn(root: string): AgentContext {
     updateSettings: [join(root, "update.json")],
     machineId: join(root, "machine-id"),
     boot: { commandLine: join(root, "cmdline"), esp: [join(root, "efi")] },
+    recovery: {
+      device: join(root, "medium"),
+      directory: join(root, "recovery"),
+      factory: join(root, "factory"),
+    },
     buildTime: new Date(0),
   };
 }

@@ -1,6 +1,6 @@
 // A device from its first manifest to its last reboot: what a person who runs it would see. One guest, the tests
 // in order: each begins where the one before it ended.
-import { cp, mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
@@ -433,5 +433,35 @@ describe("a device", () => {
     const mount = `/run/mos/layers/${(await service("web")).layers[0]?.rootHash.slice(0, 16)}/web`;
     expect((await machine.exec(["findmnt", "-n", "-o", "FSTYPE", mount])).stdout.trim()).toBe("erofs");
     expect(await fetchPage(80)).toContain("web one");
+  });
+
+  it("finds a release on a medium by itself when nothing on its disk can be verified, and gives nobody a shell", async () => {
+    const stick = join(publisher.directory, "stick");
+    const destination = ["--dest", `oci:${join(stick, "mos")}`, "--name", "install:recovery"];
+    const file = join(publisher.directory, "1.yaml");
+    await publisher.mos("mosb", "manifest", "publish", "--project", "demo:zot", ...destination, file);
+    await run("tar", ["--create", "--file", `${stick}.tar`, "--directory", stick, "mos"]);
+    await machine.putFile("/root/stick.tar", await readFile(`${stick}.tar`), 0o600);
+    await machine.exec(
+      `mkdir /root/stick; tar -C /root/stick -xf /root/stick.tar; truncate -s 64M /root/stick.img
+       mkfs.ext4 -q -L MOS-RECOVER -d /root/stick /root/stick.img
+       for file in /var/lib/mos/generations/*/install.json; do printf X | dd of=$file bs=1 seek=99 conv=notrunc status=none; done; sync`,
+      { timeoutMs: 240_000 },
+    );
+    await machine.reboot();
+    await machine.booted();
+    await machine.waitFor("what it says of itself", async () => {
+      const { stdout } = await machine.exec("mosctl status", { accept: "any" });
+      return stdout.includes("Looked for a release") ? true : undefined;
+    });
+    expect((await machine.exec("podman ps --quiet")).stdout).toBe("");
+    expect(machine.console()).toContain("nothing on this device can be verified");
+    await machine.exec("losetup --find /root/stick.img");
+    await waitUntilWell();
+    expect(await fetchPage(80)).toContain("web one");
+    expect(machine.console()).toContain("Recovered by the medium MOS-RECOVER");
+    await machine.waitFor("the medium to be let go", async () =>
+      (await machine.exec("findmnt /run/mos/recovery", { accept: "any" })).exitCode === 0 ? undefined : true,
+    );
   });
 });

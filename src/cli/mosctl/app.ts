@@ -12,6 +12,7 @@ import { installDisk } from "./install-disk.ts";
 import { logsCommand } from "./logs.ts";
 import { createBootFsCommand, mountCommand } from "./mount.ts";
 import { restartCommand, startCommand, stopCommand } from "./power.ts";
+import { recoverCommand } from "./recover.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
 import { servicesCommand } from "./services.ts";
@@ -45,6 +46,7 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     logs: logsCommand,
     mount: mountCommand,
     restart: restartCommand,
+    recover: recoverCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
     services: servicesCommand,

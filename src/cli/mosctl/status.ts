@@ -75,6 +75,16 @@ function systemText({ system }: Status): string | undefined {
   return `root ${system.rootHash.slice(0, 16)}…, ${where}`;
 }
 
+/** What is done where nothing can be verified. */
+function recoveryText({ recovery, health }: Status): string {
+  if (health !== "refused") return "";
+  const where = "Attach a medium with the label MOS-RECOVER and a release, or: mosctl update REF";
+  if (recovery === undefined) return `\n${where}\n`;
+  const tried = recovery.attempts.map(({ what, message }) => `  ${what}: ${escapeControls(message)}\n`);
+  const what = tried.length === 0 ? "there was nothing to try" : `\n${tried.join("").trimEnd()}`;
+  return `\nLooked for a release that can be verified, ${age(recovery.at)} ago: ${what}\n${where}\n`;
+}
+
 /** What is not about a service: what is being done, a transaction under way, a manifest that failed, damage. */
 function notesText(stdout: OutputStream, { operation, transaction, failures, damage }: Status): string {
   const lines: string[] = [];
@@ -122,7 +132,7 @@ function show(stdout: OutputStream, status: Status): string {
       ["signed files", filesText(status.boot?.files)],
     ];
     const began = boot === undefined ? "" : `\n${keyValues(stdout, lines)}`;
-    return `${health}\n\n${text}${began}${notes}`;
+    return `${health}\n\n${text}${began}${recoveryText(status)}${notes}`;
   }
   const head = keyValues(stdout, [
     [

@@ -76,7 +76,8 @@ async function runHere<T>(
   }
 }
 
-async function runUpdate(asked: UpdateRequest, onProgress: AgentProgress): Promise<UpdateResult> {
+/** By the agent, or in this process where none runs. @throws MosError of the update */
+export async function runUpdate(asked: UpdateRequest, onProgress: AgentProgress): Promise<UpdateResult> {
   const answer = await requestUpdate(asked, onProgress);
   if (answer !== undefined) return answer;
   const { requestedUpdate } = await import("../../agent/requested-update.ts");
