@@ -217,6 +217,13 @@ export const goldenCases = {
     return sampleInput(sampleManifest({ targets: [limited, without] }));
   },
 
+  "paths-that-stay-read-only": () => {
+    const target = sampleTarget({
+      security: { read_only_paths: ["/etc/ssl", "/etc/web.conf", "/opt/a b/é"] },
+    });
+    return sampleInput(sampleManifest({ targets: [target] }));
+  },
+
   "order-and-life": () => {
     const health = { interval: 2, timeout: 5, retries: 3, start_period: 0, required: true };
     const db = sampleTarget({ service_name: "db", health: { exec: ["/bin/ready"], ...health } });

@@ -1,7 +1,8 @@
 // Rules about how services run that concern several fields at once: order, files, published ports, names, the one job.
-import { overlap, parseCidr } from "./address.ts";
 import { isHostGroup } from "./names.ts";
+import { networksOf } from "./networks.ts";
 import { duplicates, type Problem } from "./problem.ts";
+import { readOnlyProblems } from "./read-only-rules.ts";
 import type { ImportManifest, InstallManifest, Port } from "./schema.ts";
 import { credentialsPath } from "./secret-rules.ts";
 import { serviceKeys } from "./service-schema.ts";
@@ -17,6 +18,7 @@ export function serviceProblems(manifest: AnyManifest): Problem[] {
       ...dependencies(target, i, manifest),
       ...files(target, i),
       ...mounts(target, i, manifest),
+      ...readOnlyProblems(target, i),
       ...life(target, i),
       ...portRanges(target, i),
       ...names(target, i, manifest),

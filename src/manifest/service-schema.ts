@@ -85,6 +85,14 @@ const securitySchema = z.strictObject({
     .describe(
       "true: the root cannot be written to; /run, /tmp, /var/tmp and /dev/shm are in memory, volumes stay writable.",
     ),
+  read_only_paths: z
+    .array(containerPathSchema)
+    .min(1)
+    .max(64)
+    .optional()
+    .describe(
+      "Files and directories of the root that stay read-only although the rest of it can be written to, each by its absolute path. They have to be in the image, without a symlink on the way: else the service does not start.",
+    ),
   devices: z
     .array(
       z.strictObject({

@@ -20,6 +20,7 @@ import { lifeEntries, stopEntries } from "./life.ts";
 import { containerLimits, serviceLimits } from "./limits.ts";
 import type { RenderedUnit, ServiceImage } from "./model.ts";
 import { argvOf, environmentOf, stopSignalOf, userOf, workingDirectoryOf } from "./process.ts";
+import { readOnlyChecks, readOnlyEntries } from "./read-only.ts";
 import { securityEntries } from "./security.ts";
 import {
   containerFile,
@@ -96,6 +97,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
           const from = rootMount(context.places, mount.service);
           return ["Volume", raw(`${from}:${mount.dest}:ro,nosuid,nodev`)];
         }),
+        ...readOnlyEntries(target, context.places),
         ...fileEntries(target, context.places),
         ...processEntries(image),
         ...imageEntries(image),
@@ -113,6 +115,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
       entries: [
         ["Slice", raw(sliceUnit)],
         ...serviceLimits(target, context.places),
+        ...readOnlyChecks(target, context.places),
         ...lifeEntries(target, probe, context.isDependedUpon),
       ],
     },

@@ -66,6 +66,7 @@ targets:
     nsgroup: limited
     image: { entrypoint: [/bin/idle], user: "1000", env: [WHO=limited] }
     limits: { pids: 20, memory: 64M, open_files: 64 }
+    security: { read_only_paths: [/etc/kept, /opt/kept/one] }
   - service_name: disk
     source: "rootfs:${root}"
     version: "1"
@@ -132,6 +133,10 @@ beforeAll(async () => {
   await mkdir(join(root, "data"));
   await writeFile(join(root, "www/index.html"), "here\n");
   await addPerl(root);
+  await mkdir(join(root, "etc/kept"), { recursive: true });
+  await mkdir(join(root, "opt/kept"), { recursive: true });
+  await writeFile(join(root, "etc/kept/conf"), "kept\n");
+  await writeFile(join(root, "opt/kept/one"), "one\n", { mode: 0o755 });
   const image = await tarImage(publisher.directory, "reader", {
     files: { "bin/reader": "#!/bin/sh\nexec /bin/idle\n" },
     entrypoint: "/bin/reader",
@@ -211,6 +216,41 @@ describe("services of a device", () => {
     expect((await inside("disk", "touch /bin/x")).text).toContain("Read-only");
     expect((await inside("disk", "stat -c %u /data")).text.trim()).toBe("0");
     await expectWebUnhurt();
+  });
+
+  it("cannot change what is to stay read-only of a root that they can write to, nor put something in its place", async () => {
+    const asRoot = (script: string) =>
+      run("podman", "exec", "--user", "0", "mos-limited", "/bin/busybox", "sh", "-c", script);
+    const tries = [
+      ...["touch /etc/kept/new", "echo x > /etc/kept/conf", "rm /etc/kept/conf", "chown 1 /etc/kept/conf"],
+      ...["mv /etc/kept /etc/moved", "echo x > /opt/kept/one", "rm /opt/kept/one", "mv /opt/kept /opt/moved"],
+      ...["rm -rf /opt/kept", "umount /opt/kept/one", "mount -o remount,rw /opt/kept/one"],
+    ];
+    const script = `${tries.map((one) => `(${one}) 2>/dev/null && echo "could ${one}"`).join("; ")}; true`;
+    expect((await asRoot(script)).text).toBe("");
+    const look = "cat /etc/kept/conf /opt/kept/one; stat -c '%u %a' /etc/kept /opt/kept/one";
+    expect((await asRoot(look)).text).toBe("kept\none\n0 755\n0 755\n");
+    expect((await asRoot("touch /etc/new /opt/kept/new && echo written")).text).toBe("written\n");
+  });
+
+  it("do not start where a path that is to stay read-only is a symlink, which would lead out of the root, or not there", async () => {
+    const root = "/run/mos/roots/limited";
+    const unit = "mos-svc-limited.service";
+    await run("systemctl", "stop", unit);
+    const mount = "run-mos-roots-limited.mount";
+    const needs = [`--property=Requires=${mount}`, `--property=After=${mount}`];
+    expect((await run("systemd-run", "--unit=hold", ...needs, "sleep", "600")).exit).toBe(0);
+    expect((await run("findmnt", "--noheadings", "--output=FSTYPE", root)).text.trim()).toBe("overlay");
+    for (const change of [`rm -r ${root}/etc/kept`, `ln -s /etc/mos ${root}/etc/kept`]) {
+      expect((await run("bash", "-c", change)).text).toBe("");
+      expect((await run("systemctl", "start", unit)).exit).not.toBe(0);
+      expect((await run("podman", "ps", "--quiet", "--filter", "name=^mos-limited$")).text).toBe("");
+      await run("systemctl", "stop", unit);
+    }
+    await run("systemctl", "stop", "hold.service");
+    expect((await run("systemctl", "reset-failed", unit)).exit).toBe(0);
+    expect((await run("mosctl", "start", "limited")).text).toContain("active");
+    expect((await inside("limited", "cat /etc/kept/conf")).text).toBe("kept\n");
   });
 
   it("answer over UDP", async () => {
