@@ -298,6 +298,16 @@ export const goldenCases = {
     return sampleInput(sampleManifest({ targets: [dns, web] }));
   },
 
+  "names-without-fixed-addresses": () => {
+    const db = sampleTarget({ service_name: "db", network: simple });
+    const web = sampleTarget({ network: { ...simple, hosts: ["db"] } });
+    const fixed = sampleTarget({
+      service_name: "fixed",
+      network: { ...simple, ipv4: "198.18.0.7/15", hosts: ["web"] },
+    });
+    return sampleInput(sampleManifest({ targets: [db, web, fixed] }));
+  },
+
   "volume-whose-size-holds": () => {
     const storage = [
       { dest: "/data", label: "my-data" },

@@ -208,7 +208,7 @@ function portConflicts({ targets }: AnyManifest): Problem[] {
   return problems;
 }
 
-/** Names can be told only of services whose addresses are fixed, and on a network that both are on. */
+/** Names can be told only of services that are on the same network. */
 function names(
   { network, service_name: own }: AnyTarget,
   i: number,
@@ -221,20 +221,21 @@ function names(
       .filter((key) => network[key] !== undefined)
       .map((key) => ({ path: [...path, key], message }));
   }
+  const networks = network.hosts === undefined ? [] : networksOf(targets);
   return (network.hosts ?? []).flatMap((name, j): Problem[] => {
     const at = [...path, "hosts", j];
     if (name === own) return [{ path: at, message: "a service knows itself already" }];
     const other = targets.find(({ service_name }) => service_name === name);
     if (other === undefined)
       return update_type === "partial" ? [] : [{ path: at, message: `there is no service ${name}` }];
-    const isReached = (["ipv4", "ipv6"] as const).some((field) => {
-      const family = field === "ipv4" ? 4 : 6;
-      const [mine, its] = [parseCidr(network[field], family), parseCidr(other.network[field], family)];
-      return mine !== undefined && its !== undefined && overlap(mine, its);
-    });
-    return isReached
+    return networks.some(({ services }) => services.includes(own) && services.includes(name))
       ? []
-      : [{ path: at, message: `${name} and ${own} need fixed addresses on the same subnet for that` }];
+      : [
+          {
+            path: at,
+            message: `${name} is not on the network of ${own}: both need addresses of one subnet, or neither a fixed one`,
+          },
+        ];
   });
 }
 

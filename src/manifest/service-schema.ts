@@ -252,7 +252,7 @@ export const networkFields = {
     .max(256)
     .optional()
     .describe(
-      "Services that this one finds by their name (in its /etc/hosts): on the same subnet, with fixed addresses. Needs no name server.",
+      "Services that this one finds by their name, IPv4 and IPv6 (in its /etc/hosts): on the same network, which is that of all services without a fixed address, or of those with addresses of one subnet. Needs no name server.",
     ),
 };
 

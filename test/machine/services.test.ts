@@ -5,6 +5,7 @@ import { copyFile, cp, mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Machine } from "../../src/machine/machine.ts";
+import { addressesOn, networksOf, plainAddress } from "../../src/manifest/networks.ts";
 import { busyboxRoot, toolsRoot } from "../../tools/roots.ts";
 import { buildUnderTest } from "../build-under-test.ts";
 import { exampleJob, exampleServices, tarImage } from "./example-services.ts";
@@ -57,8 +58,9 @@ targets:
     source: "rootfs:${root}"
     version: "1"
     nsgroup: once
-    image: { entrypoint: [/bin/idle] }
+    image: { entrypoint: [/bin/serve, "8080"] }
     limits: { scratch: 8M }
+    network: { type: simple, hosts: [echo] }
     depends_on: [{ service: first, condition: completed }]
   - service_name: limited
     source: "rootfs:${root}"
@@ -92,8 +94,13 @@ targets:
     version: "1"
     nsgroup: echo
     image: { entrypoint: [/bin/perl, -e, '${echoProgram}'] }
-    network: { type: simple, ports: [{ host: 7007, container: 7000, protocol: udp }] }
+    network: { type: simple, hosts: [second], ports: [{ host: 7007, container: 7000, protocol: udp }] }
 `;
+
+function automaticService(service_name: string) {
+  const network = { type: "simple", ipv4: "", ipv6: "" } as const;
+  return { service_name, service_type: "container", network } as const;
+}
 
 async function run(...command: string[]): Promise<{ readonly exit: number; readonly text: string }> {
   const { exitCode, stdout, stderr } = await machine.exec(command, { accept: "any", timeoutMs: 120_000 });
@@ -236,10 +243,10 @@ describe("services of a device", () => {
   it("do not start where a path that is to stay read-only is a symlink, which would lead out of the root, or not there", async () => {
     const root = "/run/mos/roots/limited";
     const unit = "mos-svc-limited.service";
+    // So that the root stays when the service does not need it.
+    const needs = ["--property=Requires=run-mos-roots-limited.mount"];
+    expect((await run("systemd-run", "--unit=hold", ...needs, "sleep", "600")).text).toContain("Running as");
     await run("systemctl", "stop", unit);
-    const mount = "run-mos-roots-limited.mount";
-    const needs = [`--property=Requires=${mount}`, `--property=After=${mount}`];
-    expect((await run("systemd-run", "--unit=hold", ...needs, "sleep", "600")).exit).toBe(0);
     expect((await run("findmnt", "--noheadings", "--output=FSTYPE", root)).text.trim()).toBe("overlay");
     for (const change of [`rm -r ${root}/etc/kept`, `ln -s /etc/mos ${root}/etc/kept`]) {
       expect((await run("bash", "-c", change)).text).toBe("");
@@ -320,6 +327,21 @@ describe("services of a device", () => {
     expect((await inside("reader", "wget -qO- http://10.5.0.2:8080/index.html")).text).toBe("here\n");
     expect((await inside("reader", "wget -qO- 'http://[fd00:5::2]:8080/index.html'")).text).toBe("here\n");
     expect((await inside("reader", "grep -c web /etc/hosts")).text.trim()).toBe("2");
+  });
+
+  it("find each other by name without a fixed address, over both families, at addresses that follow from their names", async () => {
+    const automatic = networksOf([automaticService("second"), automaticService("echo")])[0];
+    const addresses = (name: string) =>
+      automatic === undefined ? [] : addressesOn(automatic, automaticService(name)).map(plainAddress);
+    const [ipv4, ipv6] = addresses("second");
+    expect((await inside("second", "ip -o address show dev eth0")).text).toMatch(
+      new RegExp(`inet ${ipv4}/15 [^]*inet6 ${ipv6}/64 `),
+    );
+    expect((await inside("echo", "wget -qO- http://second:8080/index.html")).text).toBe("here\n");
+    expect((await inside("echo", `wget -qO- http://${ipv4}:8080/index.html`)).text).toBe("here\n");
+    expect((await inside("echo", `wget -qO- 'http://[${ipv6}]:8080/index.html'`)).text).toBe("here\n");
+    const hosts = (await inside("second", "cat /etc/hosts")).text;
+    for (const address of addresses("echo")) expect(hosts).toMatch(new RegExp(`^${address}\\s+echo$`, "m"));
   });
 
   it("write to the volumes of their image on a read-only root, and find there what the image has", async () => {
