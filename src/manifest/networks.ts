@@ -27,7 +27,7 @@ export interface ServiceNetwork {
  * enough that names seldom share an address, and on no network that a device could be part of. The other one is local
  * (RFC 4193); its 40 bits are the first of the SHA-256 of "mos automatic network".
  */
-export const automaticSubnets = ["198.18.0.0/15", "fd50:e69:25a::/64"] as const;
+const automaticSubnets = ["198.18.0.0/15", "fd50:e69:25a::/64"] as const;
 
 /** The addresses that a target fixes. */
 export function fixedAddresses({ network }: Connected): Cidr[] {

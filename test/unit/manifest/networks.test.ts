@@ -112,9 +112,6 @@ describe("automatic addresses", () => {
   });
 
   it("are where devices have found them since the first release that had them", () => {
-    expect(plan([connected("web")])).toEqual([
-      "web 198.19.224.126",
-      "web fd50:e69:25a:0:6d3:4b25:4af9:361",
-    ]);
+    expect(plan([connected("web")])).toEqual(["web 198.19.224.126", "web fd50:e69:25a:0:6d3:4b25:4af9:361"]);
   });
 });
