@@ -50,6 +50,14 @@ function addHosts(drafts: readonly Draft[]): void {
   }
 }
 
+/** A volume belongs to one nsgroup, so services that share one are of the same: that of the first of them. */
+function shareGroups(targets: readonly Fields[], label: string): unknown {
+  const uses = ({ storage }: Fields) => listOf(storage).some((mount) => recordOf(mount)?.["label"] === label);
+  const groups = targets.filter(uses).map(({ nsgroup }) => nsgroup);
+  for (const target of targets) if (groups.includes(target["nsgroup"])) target["nsgroup"] = groups[0];
+  return groups[0] ?? "";
+}
+
 function convertService(
   name: string,
   value: unknown,
@@ -95,10 +103,10 @@ export function convertCompose(document: Fields): Converted {
   }
   const storage = [...used].map((label): Fields => {
     unmapped.push(`volumes.${label}: compose says no size; ${guessedSize} is a guess`);
-    const owner = targets.find(({ storage: mounts }) =>
-      listOf(mounts).some((mount) => recordOf(mount)?.["label"] === label),
-    );
-    return { label, persistent: true, nsgroup: owner?.["nsgroup"] ?? "", size: guessedSize, enforce: true };
+    return { label, persistent: true, nsgroup: "", size: guessedSize, enforce: true };
   });
+  // Groups that one volume joins may be joined with others by the next one.
+  for (const { label } of storage) shareGroups(targets, String(label));
+  for (const volume of storage) volume["nsgroup"] = shareGroups(targets, String(volume["label"]));
   return { targets, storage, unmapped };
 }

@@ -155,6 +155,19 @@ services:
     expect(unmapped.filter((one) => one.startsWith("services.a.") && one.includes(key))).toHaveLength(1);
   });
 
+  it("puts services that share volumes, also by way of others, into one nsgroup", () => {
+    const text = `
+services:
+  a: { image: a, volumes: [one:/a] }
+  b: { image: b, volumes: [two:/b] }
+  c: { image: c, volumes: [one:/c, two:/d] }
+  d: { image: d, volumes: [three:/d] }
+`;
+    const { targets, storage } = manifestOf(compose(text));
+    expect(targets.map(({ nsgroup }) => nsgroup)).toEqual(["b", "b", "b", "d"]);
+    expect(storage.map(({ nsgroup }) => nsgroup)).toEqual(["b", "b", "d"]);
+  });
+
   it("says nothing of what holds on every device", () => {
     const usual = "init: false, tty: false, stdin_open: false, container_name: a, hostname: a, profiles: []";
     expect(compose(`services: { a: { image: a, ${usual} } }`).unmapped).toEqual([]);
