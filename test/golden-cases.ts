@@ -219,7 +219,7 @@ export const goldenCases = {
 
   "paths-that-stay-read-only": () => {
     const target = sampleTarget({
-      security: { read_only_paths: ["/etc/ssl", "/etc/web.conf", "/opt/a b/é"] },
+      security: { read_only_paths: ["/etc/ssl", "/etc/web.conf", "/opt/a+b/é"] },
     });
     return sampleInput(sampleManifest({ targets: [target] }));
   },

@@ -86,7 +86,8 @@ const securitySchema = z.strictObject({
       "true: the root cannot be written to; /run, /tmp, /var/tmp and /dev/shm are in memory, volumes stay writable.",
     ),
   read_only_paths: z
-    .array(containerPathSchema)
+    // quadlet makes a list of mounts of it that are waited for, which white space would make longer.
+    .array(containerPathSchema.refine((path) => !/\s/.test(path), "must not have white space"))
     .min(1)
     .max(64)
     .optional()

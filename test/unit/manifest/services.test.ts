@@ -147,6 +147,12 @@ targets:
     },
   );
 
+  it("are refused with white space in a read-only path, which quadlet would take for another one", () => {
+    for (const path of ["/opt/a /var/b", "/opt/a\u00a0b"])
+      expect(accepted(sampleTarget(ro({}, path)))).toBeUndefined();
+    expect(accepted(sampleTarget(ro({}, "/opt/é")))).toBeDefined();
+  });
+
   it("are refused when services wait in a circle, however long", () => {
     const ring = (length: number) =>
       Array.from({ length }, (_, i) =>
