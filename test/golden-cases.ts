@@ -242,8 +242,9 @@ export const goldenCases = {
         { service: "migrate", condition: "completed" },
       ],
     });
+    const alive = sampleTarget({ service_name: "alive", run: { watchdog: 30 } });
     const never = sampleTarget({ service_name: "never", run: { restart: "never" } });
-    return sampleInput(sampleManifest({ targets: [db, migrate, web, never] }));
+    return sampleInput(sampleManifest({ targets: [db, migrate, web, never, alive] }));
   },
 
   "image-overrides": () => {

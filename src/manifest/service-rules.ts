@@ -163,6 +163,16 @@ function life({ run, health }: AnyTarget, i: number): Problem[] {
     });
   if (mode === "once" && run.pre_stop !== undefined)
     problems.push({ path: [...path, "pre_stop"], message: "what runs once has ended before it is stopped" });
+  if (mode !== "service" && run.watchdog !== undefined)
+    problems.push({
+      path: [...path, "watchdog"],
+      message: `a job of mode ${mode} has its time, not a watchdog`,
+    });
+  if (health?.exec !== undefined && run.watchdog !== undefined)
+    problems.push({
+      path: [...path, "watchdog"],
+      message: "the program or health.exec says when the service is up, not both",
+    });
   if (mode !== "service" && health !== undefined)
     problems.push({
       path: ["targets", i, "health"],

@@ -147,6 +147,11 @@ function runSchema({ duration }: Quantities) {
     stop_timeout: duration(1, 60)
       .optional()
       .describe("Between the stop signal and the end by force; 10s when left out, at most 60s."),
+    watchdog: duration(1)
+      .optional()
+      .describe(
+        "The program itself says by sd_notify(3) that it is up (`READY=1`) and, again and again, that it is alive (`WATCHDOG=1`): when it has not said so for this long it is ended by force, and begun again unless `restart` is `never`. It finds the time in $WATCHDOG_USEC.",
+      ),
     pre_stop: programSchema
       .optional()
       .describe("Program in the service's own root that is run before the stop signal, at most 15 s long."),

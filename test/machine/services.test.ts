@@ -16,9 +16,17 @@ let device: Awaited<ReturnType<typeof bootDevice>>;
 let publisher: Publisher;
 let machine: Machine;
 
-/** Sends back what comes to UDP port 7000; busybox has no such thing. socket(2): AF_INET, SOCK_DGRAM, UDP. */
-const echoProgram =
-  '$SIG{TERM} = sub { exit }; socket(S, 2, 2, 17); bind(S, pack("S n x12", 2, 7000)) or die; while (defined($from = recv(S, $text, 1500, 0))) { send(S, $text, 0, $from) }';
+/**
+ * Sends back what comes to UDP port 7000; busybox has no such thing. Says each second that it is alive, until SIGUSR1.
+ * socket(2): AF_INET, SOCK_DGRAM, UDP, and AF_UNIX, SOCK_DGRAM.
+ */
+const echoProgram = [
+  '$SIG{TERM} = sub { exit }; socket(S, 2, 2, 17); bind(S, pack("S n x12", 2, 7000)) or die;',
+  'socket(N, 1, 2, 0); $to = pack("S a*", 1, $ENV{NOTIFY_SOCKET}); send(N, "READY=1", 0, $to) or die;',
+  "die if $ENV{WATCHDOG_USEC} != 10000000; $SIG{USR1} = sub { $stuck = 1 };",
+  '$SIG{ALRM} = sub { $stuck or send(N, "WATCHDOG=1", 0, $to); alarm 1 }; alarm 1;',
+  "while (1) { $from = recv(S, $text, 1500, 0); send(S, $text, 0, $from) if defined $from }",
+].join(" ");
 
 /** Debian's perl without any module, and the libraries that it needs. */
 async function addPerl(root: string): Promise<void> {
@@ -94,6 +102,7 @@ targets:
     version: "1"
     nsgroup: echo
     image: { entrypoint: [/bin/perl, -e, '${echoProgram}'] }
+    run: { watchdog: 10s }
     network: { type: simple, hosts: [second], ports: [{ host: 7007, container: 7000, protocol: udp }] }
 `;
 
@@ -263,6 +272,39 @@ describe("services of a device", () => {
   it("answer over UDP", async () => {
     const ask = "exec 3<>/dev/udp/127.0.0.1/7007; echo hello >&3; timeout 20 head -n1 <&3";
     expect((await run("bash", "-c", ask)).text).toContain("hello");
+  });
+
+  it("that no longer say that they are alive are ended by force and begun again", async () => {
+    const show = ["systemctl", "show", "mos-svc-echo.service", "--property=NRestarts", "--value"];
+    const before = Number((await run(...show)).text);
+    await run("podman", "kill", "--signal=USR1", "mos-echo");
+    await machine.waitFor(
+      "it to be begun again",
+      async () => Number((await run(...show)).text) > before || undefined,
+      60_000,
+    );
+    expect((await run("journalctl", "-b", "-u", "mos-svc-echo.service", "--output=cat")).text).toMatch(
+      /watchdog timeout/i,
+    );
+    const active = ["systemctl", "is-active", "mos-svc-echo.service"];
+    await machine.waitFor("it to be up", async () => (await run(...active)).exit === 0 || undefined, 60_000);
+    await expectWebUnhurt();
+  });
+
+  it("whose image says how they are asked are seen to become unhealthy, and well again", async () => {
+    const seen = async () => {
+      const { health, services } = JSON.parse((await run("mosctl", "status", "--json")).text);
+      const reader = services.find(({ name }: { name: string }) => name === "reader");
+      return `${health} ${reader.state} ${reader.error?.code}`;
+    };
+    const asRoot = ["podman", "exec", "--user", "0", "mos-reader", "/bin/busybox"];
+    const becomes = (what: string) =>
+      machine.waitFor(what, async () => (await seen()) === what || undefined, 120_000);
+    await becomes("ok running undefined");
+    await run(...asRoot, "touch", "/sick");
+    await becomes("degraded running service-unhealthy");
+    await run(...asRoot, "rm", "/sick");
+    await becomes("ok running undefined");
   });
 
   it("are stopped, started and restarted by name, and a name that nobody has is said to be so", async () => {
@@ -459,6 +501,10 @@ describe("a machine for one job", () => {
   });
 
   it("has its watchdog", async () => {
+    // User-Mode Linux has a watchdog of its own, which needs a program of the host and takes the first name: the kernel's
+    // is the second one there. systemd takes the first.
+    await machine.putFile("/etc/tmpfiles.d/watchdog.conf", "L+ /dev/watchdog0 - - - - watchdog1\n", 0o644);
+    await machine.exec(["systemd-tmpfiles", "--create", "--prefix=/dev"]);
     const script = "trap '' TERM INT; echo begun; touch x; while :; do sleep 1; done";
     await update(
       await publisher.publish(await exampleJob(join(publisher.directory, "root"), script, "90s"), "job"),
@@ -466,6 +512,8 @@ describe("a machine for one job", () => {
     const property = ["busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"];
     const watchdog = await run(...property, "org.freedesktop.systemd1.Manager", "RuntimeWatchdogUSec");
     expect(watchdog.text.trim()).toBe("t 60000000");
+    const device = "cd /sys/class/watchdog/watchdog1 && cat identity state timeout";
+    expect((await run("bash", "-c", device)).text).toBe("Software Watchdog\nactive\n60\n");
     expect((await run("mosctl", "logs", "job")).text).toContain("begun");
   });
 
@@ -478,5 +526,23 @@ describe("a machine for one job", () => {
       "ls /var/lib/mos/volumes | grep -c workspace; find /var/lib/mos/volumes -name x",
     );
     expect(found.text.trim()).toBe("0");
+  });
+
+  it("is reset by the watchdog when the system stands still, so that not even the deadline can come", async () => {
+    await machine.waitFor("the job", async () => {
+      return (await run("systemctl", "is-active", "mos-watchdog.service")).exit === 0 || undefined;
+    });
+    const manager = [
+      "org.freedesktop.systemd1",
+      "/org/freedesktop/systemd1",
+      "org.freedesktop.systemd1.Manager",
+    ];
+    const sooner = ["busctl", "set-property", ...manager, "RuntimeWatchdogUSec", "t", "10000000"];
+    expect((await run(...sooner)).text).toBe("");
+    const isReset = () => /softdog: Initiating system reboot/.test(machine.console());
+    expect(isReset()).toBe(false);
+    // systemd itself is in this group.
+    await machine.exec("echo 1 > /sys/fs/cgroup/init.scope/cgroup.freeze");
+    await vi.waitFor(() => expect(isReset()).toBe(true), { timeout: 60_000, interval: 200 });
   });
 });

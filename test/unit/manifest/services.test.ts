@@ -103,6 +103,15 @@ targets:
     ["a job without a deadline", { run: { mode: "ephemeral" } }, /needs a deadline/],
     ["a deadline of a service", { run: { deadline: 5 } }, /only an ephemeral job/],
     ["a job that is begun again", { run: { mode: "ephemeral", deadline: 5, restart: "always" } }, /again/],
+    ["a watchdog of a job", { run: { mode: "once", watchdog: 5 } }, /not a watchdog/],
+    [
+      "a watchdog and another who says that it is up",
+      {
+        run: { watchdog: 5 },
+        health: { exec: ["/x"], interval: 1, timeout: 1, retries: 1, start_period: 0, required: true },
+      },
+      /not both/,
+    ],
     ["a read-only path and a read-only root", ro({ read_only: true }, "/a"), /whole root is read-only/],
     ["a read-only path twice", ro({}, "/a", "/a"), /already read_only_paths\.0/],
     ["a read-only path in another one", ro({}, "/a/b", "/a"), /is in \/a/],
