@@ -217,6 +217,13 @@ export const goldenCases = {
     return sampleInput(sampleManifest({ targets: [limited, without] }));
   },
 
+  "paths-that-stay-read-only": () => {
+    const target = sampleTarget({
+      security: { read_only_paths: ["/etc/ssl", "/etc/web.conf", "/opt/a+b/é"] },
+    });
+    return sampleInput(sampleManifest({ targets: [target] }));
+  },
+
   "order-and-life": () => {
     const health = { interval: 2, timeout: 5, retries: 3, start_period: 0, required: true };
     const db = sampleTarget({ service_name: "db", health: { exec: ["/bin/ready"], ...health } });
@@ -235,8 +242,9 @@ export const goldenCases = {
         { service: "migrate", condition: "completed" },
       ],
     });
+    const alive = sampleTarget({ service_name: "alive", run: { watchdog: 30 } });
     const never = sampleTarget({ service_name: "never", run: { restart: "never" } });
-    return sampleInput(sampleManifest({ targets: [db, migrate, web, never] }));
+    return sampleInput(sampleManifest({ targets: [db, migrate, web, never, alive] }));
   },
 
   "image-overrides": () => {
@@ -289,6 +297,16 @@ export const goldenCases = {
       network: { ...simple, ipv4: "10.0.3.6/24", dns: ["192.0.2.53", "2001:db8::53"], hosts: ["dns"] },
     });
     return sampleInput(sampleManifest({ targets: [dns, web] }));
+  },
+
+  "names-without-fixed-addresses": () => {
+    const db = sampleTarget({ service_name: "db", network: simple });
+    const web = sampleTarget({ network: { ...simple, hosts: ["db"] } });
+    const fixed = sampleTarget({
+      service_name: "fixed",
+      network: { ...simple, ipv4: "198.18.0.7/15", hosts: ["web"] },
+    });
+    return sampleInput(sampleManifest({ targets: [db, web, fixed] }));
   },
 
   "volume-whose-size-holds": () => {

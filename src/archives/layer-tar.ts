@@ -7,6 +7,7 @@ import {
   paxRecords,
   paxSize,
   paxText,
+  paxTime,
   refuseArchive,
   TarBytes,
   type TarHeader,
@@ -29,6 +30,8 @@ export interface LayerMember {
   readonly major: number;
   readonly minor: number;
   readonly size: number;
+  /** Whole seconds since 1970. */
+  readonly mtime: number;
   readonly xattrs: ReadonlyMap<string, Buffer>;
 }
 
@@ -44,6 +47,7 @@ interface Extended {
   size?: number;
   uid?: number;
   gid?: number;
+  mtime?: number;
   readonly xattrs: Map<string, Buffer>;
 }
 
@@ -67,6 +71,7 @@ function addRecords(bytes: Buffer, known: Extended): void {
     if (key.startsWith("GNU.sparse")) refuseArchive("it has a sparse file");
     if (key === "path" || key === "linkpath") known[key] = paxText(value);
     else if (key === "size" || key === "uid" || key === "gid") known[key] = paxSize(value);
+    else if (key === "mtime") known.mtime = paxTime(value);
     else if (key.startsWith("SCHILY.xattr.") && keepXattr(key.slice("SCHILY.xattr.".length)))
       known.xattrs.set(key.slice("SCHILY.xattr.".length), Buffer.from(value));
   }
@@ -109,6 +114,7 @@ function member(found: TarHeader, known: Extended): LayerMember {
     major: found.major,
     minor: found.minor,
     size,
+    mtime: known.mtime ?? found.mtime,
     xattrs: known.xattrs,
   };
 }

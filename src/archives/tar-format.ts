@@ -76,7 +76,21 @@ export interface TarHeader {
   readonly gid: number;
   readonly major: number;
   readonly minor: number;
+  /** Whole seconds since 1970. */
+  readonly mtime: number;
   readonly type: string;
+}
+
+/** Largest time of a squashfs inode (4 bytes), seconds. */
+const latestTime = 2 ** 32 - 1;
+
+/** A time that a layer can hold; one that is none does not make an archive unusable. */
+function time(field: Buffer): number {
+  // GNU: binary; before 1970 the first byte is 0xff.
+  if (field[0] === 0x80)
+    return Math.min(latestTime, Number(BigInt(`0x${field.subarray(1).toString("hex")}`)));
+  const digits = /^ *([0-7]+)[\0 ]*$/.exec(field.toString("latin1"))?.[1];
+  return digits === undefined ? 0 : Math.min(latestTime, Number.parseInt(digits, 8));
 }
 
 function number(field: Buffer): number {
@@ -124,6 +138,7 @@ export function tarHeader(bytes: Buffer): TarHeader {
     gid: number(bytes.subarray(116, 124)),
     major: number(bytes.subarray(329, 337)),
     minor: number(bytes.subarray(337, 345)),
+    mtime: time(bytes.subarray(136, 148)),
     type: bytes.toString("latin1", 156, 157),
   };
 }
@@ -168,4 +183,10 @@ export function paxSize(value: Buffer): number {
   const digits = paxText(value);
   if (!/^(?:0|[1-9][0-9]{0,14})$/.test(digits)) refuseArchive("a number in a header is malformed");
   return Number(digits);
+}
+
+/** A time as a pax record has it, with a fraction that is left out; one before 1970 is 0. */
+export function paxTime(value: Buffer): number {
+  const digits = /^([0-9]{1,15})(\.[0-9]*)?$/.exec(paxText(value))?.[1];
+  return digits === undefined ? 0 : Math.min(latestTime, Number(digits));
 }

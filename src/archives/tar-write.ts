@@ -1,4 +1,4 @@
-// Members as a tar archive (POSIX.1-2017, pax): the same members give the same bytes, without times and names of users.
+// Members as a tar archive (POSIX.1-2017, pax): the same members give the same bytes, without names of users.
 import type { LayerMember } from "./layer-tar.ts";
 import { block, padding } from "./tar-format.ts";
 
@@ -19,7 +19,7 @@ function header(flag: string, name: Buffer, link: Buffer, one: LayerMember, size
   octal(Math.min(one.uid, maxId), 108, 8);
   octal(Math.min(one.gid, maxId), 116, 8);
   octal(Math.min(size, maxSize), 124, 12);
-  octal(0, 136, 12);
+  octal(one.mtime, 136, 12);
   bytes.write(flag, 156, "latin1");
   link.copy(bytes, 157, 0, 100);
   bytes.write("ustar\x0000", 257, "latin1");

@@ -1,9 +1,10 @@
 // Packs a directory or a tar file into one layer file: filesystem, padding, verity tree. The same content gives
-// the same bytes on any day and in any place: no times, a fixed filesystem UUID, salt and verity UUID derived
+// the same bytes on any day and in any place: no times (but of a layer that somebody else has built, whose times are part
+// of its content), a fixed filesystem UUID, salt and verity UUID derived
 // from the content. (Two things the tools decide: extended attributes keep the order in which the source's
 // filesystem lists them, and squashfs from a directory stores hard links as files of their own.)
 import { createHash } from "node:crypto";
-import { chmod, mkdir, mkdtemp, open, rm, stat, truncate } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, open, rm, stat, truncate, utimes } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { asMosError, MosError } from "../errors/mos-error.ts";
@@ -21,6 +22,8 @@ export type LayerFormat = (typeof layerFormats)[number];
 interface LayerSource {
   readonly kind: "directory" | "tar";
   readonly path: string;
+  /** Of a tar archive that keeps its times: the last of them, seconds since 1970. */
+  readonly newest?: number;
 }
 
 /** What to pack, as what, and where there is room for it. */
@@ -70,10 +73,18 @@ export async function packLayer({ source, format, workDirectory }: PackOptions):
 }
 
 /** Runs one of the packing programs, which administrators' directories may have, without a time of its own. */
-async function runTool(program: string, args: readonly string[], stdinFile?: string): Promise<RunResult> {
+async function runTool(
+  program: string,
+  args: readonly string[],
+  stdinFile?: string,
+  epoch = 0,
+): Promise<RunResult> {
   return await run(program, args, {
     timeoutMs: packTimeoutMs,
-    env: { SOURCE_DATE_EPOCH: "0", PATH: `${process.env["PATH"] ?? "/usr/bin:/bin"}:/usr/sbin:/sbin` },
+    env: {
+      SOURCE_DATE_EPOCH: String(epoch),
+      PATH: `${process.env["PATH"] ?? "/usr/bin:/bin"}:/usr/sbin:/sbin`,
+    },
     ...(stdinFile === undefined ? {} : { stdinFile }),
   });
 }
@@ -84,19 +95,21 @@ async function makeFilesystem(
   to: string,
   directory: string,
 ): Promise<void> {
-  const { path, kind } = source;
+  const { path, kind, newest } = source;
   const found = await stat(path).catch(() => undefined);
   if (found === undefined || !(kind === "tar" ? found.isFile() : found.isDirectory())) {
     throw new MosError("source-invalid", `cannot pack ${path}: it is not a ${kind}`, { about: path });
   }
   if (format === "squashfs") {
-    await (kind === "tar" ? squashfsFromTar(path, to) : squashfsFromDirectory(path, to));
+    await (kind === "tar" ? squashfsFromTar(path, to, newest) : squashfsFromDirectory(path, to));
   } else if (kind === "directory") {
     await erofsFromDirectory(path, to);
   } else {
     const tree = join(directory, "tree");
     await unpack(path, tree);
-    await erofsFromDirectory(tree, to);
+    // Of the root, which the archive does not have.
+    if (newest !== undefined) await utimes(tree, 0, 0);
+    await erofsFromDirectory(tree, to, newest);
     await rm(tree, { recursive: true });
   }
 }
@@ -113,17 +126,20 @@ async function squashfsFromDirectory(path: string, to: string): Promise<void> {
   await runTool("gensquashfs", [...squashfsArguments(defaults), "--keep-xattr", "--pack-dir", path, to]);
 }
 
-async function squashfsFromTar(path: string, to: string): Promise<void> {
+async function squashfsFromTar(path: string, to: string, newest?: number): Promise<void> {
   const defaults = "uid=0,gid=0,mode=0755,mtime=0";
-  const args = [...squashfsArguments(defaults), "--no-skip", "--no-keep-time", to];
-  await runTool("tar2sqfs", args, path);
+  const times = newest === undefined ? ["--no-keep-time"] : [];
+  await runTool("tar2sqfs", [...squashfsArguments(defaults), "--no-skip", ...times, to], path);
 }
 
-async function erofsFromDirectory(path: string, to: string): Promise<void> {
+async function erofsFromDirectory(path: string, to: string, newest?: number): Promise<void> {
   // Small files in blocks of their own, not beside their inodes: then a change of one of them does not move the
   // others, and a device that updates has their blocks already. Clusters of 64 KiB compress better than of 4.
   const form = ["-zlz4hc", "-C65536", "-Enoinline_data"];
-  await runTool("mkfs.erofs", ["--quiet", ...form, "-T0", `-U${filesystemUuid}`, to, path]);
+  // $SOURCE_DATE_EPOCH is the time of the file system, and no file has a later one (mkfs.erofs(1)).
+  const times = newest === undefined ? ["-T0"] : [];
+  const args = ["--quiet", ...form, ...times, `-U${filesystemUuid}`, to, path];
+  await runTool("mkfs.erofs", args, undefined, newest ?? 0);
 }
 
 async function unpack(path: string, tree: string): Promise<void> {

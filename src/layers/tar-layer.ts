@@ -22,6 +22,8 @@ export interface RewrittenLayer {
   readonly isEmpty: boolean;
   /** It deletes something of the layers below. */
   readonly deletes: boolean;
+  /** The last time of anything in it, seconds since 1970. */
+  readonly newest: number;
 }
 
 const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
@@ -34,6 +36,7 @@ function plainDirectory(path: string): LayerMember {
     major: 0,
     minor: 0,
     size: 0,
+    mtime: 0,
     target: "",
     xattrs: new Map<string, Buffer>(),
   };
@@ -145,7 +148,7 @@ export async function rewriteLayer(
   const directories = contents.directories(below);
   const { entries, opaque, deleted } = contents;
   if (directories.length === 0 && entries.size === 0 && deleted.size === 0)
-    return { isEmpty: true, deletes: false };
+    return { isEmpty: true, deletes: false, newest: 0 };
   const out = createWriteStream(to, { flags: "wx" });
   const write = async (bytes: Uint8Array): Promise<void> => {
     if (bytes.length > 0 && !out.write(bytes)) await once(out, "drain");
@@ -178,7 +181,10 @@ export async function rewriteLayer(
     await once(out, "close");
   }
   contents.tell(below, directories);
-  return { isEmpty: false, deletes: deleted.size + opaque.size > 0 };
+  let newest = 0;
+  for (const { mtime } of [...directories, ...[...entries.values()].map(({ member }) => member)])
+    newest = Math.max(newest, mtime);
+  return { isEmpty: false, deletes: deleted.size + opaque.size > 0, newest };
 }
 
 /** Links to links after those, as they came otherwise. */

@@ -142,10 +142,7 @@ function surprises(target: ImportTarget, path: Finding["path"], manifest: Import
   );
   for (const { service } of unnamed)
     found.push(
-      surprise(
-        [...path, "depends_on"],
-        `cannot find ${service} by its name: list it in network.hosts, with fixed addresses`,
-      ),
+      surprise([...path, "depends_on"], `cannot find ${service} by its name: list it in network.hosts`),
     );
   return found;
 }

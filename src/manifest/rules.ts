@@ -1,7 +1,8 @@
 // Rules that concern several fields of a manifest at once. They are the same when a manifest is published and
 // when a device reads it; each violation is reported, with the path of the field to mend.
-import { type Cidr, formatAddress, formatSubnet, overlap, parseCidr, subnetBounds } from "./address.ts";
+import { type Cidr, formatAddress, formatSubnet, overlap, subnetBounds } from "./address.ts";
 import { isHostGroup } from "./names.ts";
+import { addressesOn, fixedAddresses, networksOf } from "./networks.ts";
 import { duplicates, type Problem } from "./problem.ts";
 import type { ImportManifest, InstallManifest } from "./schema.ts";
 import { secretProblems } from "./secret-rules.ts";
@@ -64,18 +65,30 @@ interface Located {
   readonly cidr: Cidr;
   readonly path: readonly (string | number)[];
   readonly owner: string;
+  /** Whether the manifest says it; else it follows from the service's name. */
+  readonly isFixed: boolean;
 }
 
+/** Every address of every service, with where the manifest says it. */
 function locate(targets: readonly AnyTarget[]): Located[] {
-  return targets.flatMap((t, i) =>
-    ([4, 6] as const).flatMap((family) => {
-      const field = family === 4 ? "ipv4" : "ipv6";
-      const cidr = parseCidr(t.network[field], family);
-      return cidr === undefined
-        ? []
-        : [{ cidr, path: ["targets", i, "network", field], owner: t.service_name }];
-    }),
-  );
+  const networks = networksOf(targets);
+  return targets.flatMap((target, i) => {
+    const owner = target.service_name;
+    const fixed = fixedAddresses(target).map((cidr): Located => {
+      const path = ["targets", i, "network", cidr.family === 4 ? "ipv4" : "ipv6"];
+      return { cidr, path, owner, isFixed: true };
+    });
+    const network = networks.find(({ services }) => services.includes(owner));
+    const all = network === undefined ? [] : addressesOn(network, target);
+    const automatic = all
+      .filter((cidr) => !fixed.some((other) => isSame(other.cidr, cidr)))
+      .map((cidr): Located => ({ cidr, path: ["targets", i, "network"], owner, isFixed: false }));
+    return [...fixed, ...automatic];
+  });
+}
+
+function isSame(a: Cidr, b: Cidr): boolean {
+  return a.family === b.family && a.address === b.address;
 }
 
 function addresses({ targets }: AnyManifest): Problem[] {
@@ -102,17 +115,20 @@ function addresses({ targets }: AnyManifest): Problem[] {
     else if (cidr.address === first + 1n)
       problems.push({ path, message: `${gateway} is the subnet's gateway` });
   }
-  return [
-    ...problems,
-    ...duplicates(
-      located.map(({ cidr, path, owner }) => ({
-        key: `${formatAddress(cidr.address, cidr.family)}`,
-        path,
-        owner,
-      })),
-      (address, first) => `the address ${address} is already used by ${first}`,
-    ),
-  ];
+  return [...problems, ...sharedAddresses(located)];
+}
+
+/** Where two services would have one address. Of two that follow from names, one has to be fixed. */
+function sharedAddresses(located: readonly Located[]): Problem[] {
+  return located.flatMap(({ cidr, path, isFixed }, at): Problem[] => {
+    const other = located.slice(0, at).find((earlier) => isSame(earlier.cidr, cidr));
+    if (other === undefined) return [];
+    const text = formatAddress(cidr.address, cidr.family);
+    if (isFixed && other.isFixed)
+      return [{ path, message: `the address ${text} is already used by ${other.owner}` }];
+    const message = `has the same address as ${other.owner}, ${text}, which follows from a service's name: fix another one of ${formatSubnet(cidr)} for one of them`;
+    return [{ path, message }];
+  });
 }
 
 /** Subnets are equal or disjoint; a subnet inside another one would make the route to it ambiguous. */

@@ -180,7 +180,9 @@ const importTargetSchema = z.strictObject({
       ),
       ipv4: addressSchema(4)
         .default("")
-        .describe("Fixed address with its prefix, such as `10.0.3.99/24`; `simple` only."),
+        .describe(
+          "Fixed address with its prefix, such as `10.0.3.99/24`; `simple` only. Without `ipv4` and `ipv6` a service has an address in 198.18.0.0/15 and in fd50:e69:25a::/64 that follows from its name, and stays the same as long as that does.",
+        ),
       ipv6: addressSchema(6)
         .default("")
         .describe("Fixed address with its prefix, such as `fd00:3::99/64`; `simple` only."),

@@ -1,7 +1,8 @@
 // Rules about how services run that concern several fields at once: order, files, published ports, names, the one job.
-import { overlap, parseCidr } from "./address.ts";
 import { isHostGroup } from "./names.ts";
+import { networksOf } from "./networks.ts";
 import { duplicates, type Problem } from "./problem.ts";
+import { readOnlyProblems } from "./read-only-rules.ts";
 import type { ImportManifest, InstallManifest, Port } from "./schema.ts";
 import { credentialsPath } from "./secret-rules.ts";
 import { serviceKeys } from "./service-schema.ts";
@@ -17,6 +18,7 @@ export function serviceProblems(manifest: AnyManifest): Problem[] {
       ...dependencies(target, i, manifest),
       ...files(target, i),
       ...mounts(target, i, manifest),
+      ...readOnlyProblems(target, i),
       ...life(target, i),
       ...portRanges(target, i),
       ...names(target, i, manifest),
@@ -161,6 +163,16 @@ function life({ run, health }: AnyTarget, i: number): Problem[] {
     });
   if (mode === "once" && run.pre_stop !== undefined)
     problems.push({ path: [...path, "pre_stop"], message: "what runs once has ended before it is stopped" });
+  if (mode !== "service" && run.watchdog !== undefined)
+    problems.push({
+      path: [...path, "watchdog"],
+      message: `a job of mode ${mode} has its time, not a watchdog`,
+    });
+  if (health?.exec !== undefined && run.watchdog !== undefined)
+    problems.push({
+      path: [...path, "watchdog"],
+      message: "the program or health.exec says when the service is up, not both",
+    });
   if (mode !== "service" && health !== undefined)
     problems.push({
       path: ["targets", i, "health"],
@@ -206,7 +218,7 @@ function portConflicts({ targets }: AnyManifest): Problem[] {
   return problems;
 }
 
-/** Names can be told only of services whose addresses are fixed, and on a network that both are on. */
+/** Names can be told only of services that are on the same network. */
 function names(
   { network, service_name: own }: AnyTarget,
   i: number,
@@ -219,20 +231,21 @@ function names(
       .filter((key) => network[key] !== undefined)
       .map((key) => ({ path: [...path, key], message }));
   }
+  const networks = network.hosts === undefined ? [] : networksOf(targets);
   return (network.hosts ?? []).flatMap((name, j): Problem[] => {
     const at = [...path, "hosts", j];
     if (name === own) return [{ path: at, message: "a service knows itself already" }];
     const other = targets.find(({ service_name }) => service_name === name);
     if (other === undefined)
       return update_type === "partial" ? [] : [{ path: at, message: `there is no service ${name}` }];
-    const isReached = (["ipv4", "ipv6"] as const).some((field) => {
-      const family = field === "ipv4" ? 4 : 6;
-      const [mine, its] = [parseCidr(network[field], family), parseCidr(other.network[field], family)];
-      return mine !== undefined && its !== undefined && overlap(mine, its);
-    });
-    return isReached
+    return networks.some(({ services }) => services.includes(own) && services.includes(name))
       ? []
-      : [{ path: at, message: `${name} and ${own} need fixed addresses on the same subnet for that` }];
+      : [
+          {
+            path: at,
+            message: `${name} is not on the network of ${own}: both need addresses of one subnet, or neither a fixed one`,
+          },
+        ];
   });
 }
 

@@ -85,6 +85,15 @@ const securitySchema = z.strictObject({
     .describe(
       "true: the root cannot be written to; /run, /tmp, /var/tmp and /dev/shm are in memory, volumes stay writable.",
     ),
+  read_only_paths: z
+    // quadlet makes a list of mounts of it that are waited for, which white space would make longer.
+    .array(containerPathSchema.refine((path) => !/\s/.test(path), "must not have white space"))
+    .min(1)
+    .max(64)
+    .optional()
+    .describe(
+      "Files and directories of the root that stay read-only although the rest of it can be written to, each by its absolute path. They have to be in the image, without a symlink on the way: else the service does not start.",
+    ),
   devices: z
     .array(
       z.strictObject({
@@ -138,6 +147,11 @@ function runSchema({ duration }: Quantities) {
     stop_timeout: duration(1, 60)
       .optional()
       .describe("Between the stop signal and the end by force; 10s when left out, at most 60s."),
+    watchdog: duration(1)
+      .optional()
+      .describe(
+        "The program itself says by sd_notify(3) that it is up (`READY=1`) and, again and again, that it is alive (`WATCHDOG=1`): when it has not said so for this long it is ended by force, and begun again unless `restart` is `never`. It finds the time in $WATCHDOG_USEC.",
+      ),
     pre_stop: programSchema
       .optional()
       .describe("Program in the service's own root that is run before the stop signal, at most 15 s long."),
@@ -244,7 +258,7 @@ export const networkFields = {
     .max(256)
     .optional()
     .describe(
-      "Services that this one finds by their name (in its /etc/hosts): on the same subnet, with fixed addresses. Needs no name server.",
+      "Services that this one finds by their name, IPv4 and IPv6 (in its /etc/hosts): on the same network, which is that of all services without a fixed address, or of those with addresses of one subnet. Needs no name server.",
     ),
 };
 

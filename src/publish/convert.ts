@@ -151,13 +151,13 @@ async function convertLayer(
   if (original === undefined || rewritten === undefined) throw new MosError("internal", "no names");
   try {
     await fetchTar(layer, diffId, from, original, limit);
-    const { isEmpty, deletes } = await rewriteLayer(original, rewritten, limit, below);
+    const { isEmpty, deletes, newest } = await rewriteLayer(original, rewritten, limit, below);
     if (converted.has(key)) return converted.get(key);
     // An overlay's marks can be unpacked by few: not in a container, not without root. tar2sqfs need not unpack.
     const as = deletes ? "squashfs" : format;
     const packed = isEmpty
       ? undefined
-      : await packLayer({ source: { kind: "tar", path: rewritten }, format: as, workDirectory });
+      : await packLayer({ source: { kind: "tar", path: rewritten, newest }, format: as, workDirectory });
     converted.set(key, packed);
     return packed;
   } catch (error) {

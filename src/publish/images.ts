@@ -17,6 +17,7 @@ import type { WritableRepository } from "../oci/source.ts";
 import { argvOf } from "../services/process.ts";
 import { convertLayers, isTarLayer } from "./convert.ts";
 import { checkTarget, runConfigOf, unpackForLook } from "./programs.ts";
+import { checkReadOnlyPaths } from "./read-only-paths.ts";
 
 /** A blob and where its bytes are. */
 interface BlobSource {
@@ -71,6 +72,7 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
   const tree =
     source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
   checkTarget(target, runConfigOf(target), [tree]);
+  checkReadOnlyPaths(target, tree);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
   const { stop_signal, labels, exposed_ports, volumes } = more;
   const image = buildImage([layer.descriptor], {

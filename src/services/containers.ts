@@ -1,7 +1,7 @@
 // A service of type `container` as a quadlet: podman runs the root that the other units have mounted, in the user
 // namespace of its nsgroup. podman sees no image, so what the image says about running it is written out here.
 import { MosError } from "../errors/mos-error.ts";
-import type { Port, Volume } from "../manifest/schema.ts";
+import type { Port, Target, Volume } from "../manifest/schema.ts";
 import {
   type Entry,
   formatUnit,
@@ -16,10 +16,11 @@ import { ephemeralEntries } from "./ephemeral.ts";
 import { fileEntries, fileUnits } from "./files.ts";
 import { rangeLength } from "./idmap.ts";
 import { imageEntries, type Probe, probeOf } from "./image-config.ts";
-import { lifeEntries, stopEntries } from "./life.ts";
+import { lifeEntries, stopEntries, watchdogEntries } from "./life.ts";
 import { containerLimits, serviceLimits } from "./limits.ts";
 import type { RenderedUnit, ServiceImage } from "./model.ts";
 import { argvOf, environmentOf, stopSignalOf, userOf, workingDirectoryOf } from "./process.ts";
+import { readOnlyChecks, readOnlyEntries } from "./read-only.ts";
 import { securityEntries } from "./security.ts";
 import {
   containerFile,
@@ -96,10 +97,12 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
           const from = rootMount(context.places, mount.service);
           return ["Volume", raw(`${from}:${mount.dest}:ro,nosuid,nodev`)];
         }),
+        ...readOnlyEntries(target, context.places),
         ...fileEntries(target, context.places),
         ...processEntries(image),
         ...imageEntries(image),
-        ...healthEntries(probe),
+        ...healthEntries(probe, target),
+        ...watchdogEntries(target),
         // After the image's own environment, so that this holds.
         ...credentialsEntries(image, context.firstId, context.credentials, context.places),
         ...securityEntries(target),
@@ -113,6 +116,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
       entries: [
         ["Slice", raw(sliceUnit)],
         ...serviceLimits(target, context.places),
+        ...readOnlyChecks(target, context.places),
         ...lifeEntries(target, probe, context.isDependedUpon),
       ],
     },
@@ -124,7 +128,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
  * A program in the service's own root that says whether it is well: podman runs it, and tells systemd of the start only
  * when it has succeeded, so that everything that waits for the service waits for that.
  */
-function healthEntries(probe: Probe | undefined): Entry[] {
+function healthEntries(probe: Probe | undefined, { run }: Target): Entry[] {
   if (probe === undefined) return [];
   return [
     ["HealthCmd", quadletLiteral(healthCommand(probe.exec))],
@@ -132,7 +136,8 @@ function healthEntries(probe: Probe | undefined): Entry[] {
     ["HealthTimeout", raw(`${probe.timeout}s`)],
     ["HealthRetries", raw(`${probe.retries}`)],
     ["HealthStartPeriod", raw(`${probe.start_period}s`)],
-    ["Notify", raw("healthy")],
+    // With a watchdog the program says it itself.
+    ...(run?.watchdog === undefined ? [["Notify", raw("healthy")] as const] : []),
   ];
 }
 

@@ -10,8 +10,11 @@ import { deadlineTimer, deadlineUnit, watchdogUnit } from "./unit-names.ts";
 /** Microseconds without a sign of life from systemd after which the watchdog resets the machine. */
 const watchdogTime = 60_000_000;
 
-/** The kernel's own watchdog; systemd takes the first that there is. */
-const softdog = "modprobe@softdog.service";
+/**
+ * Loads the kernel's own watchdog, by a command: systemd's modprobe@.service leaves out what a distribution has on its list
+ * against loading by itself, as some have all watchdogs. systemd takes the first that there is.
+ */
+const softdog = raw("-modprobe --quiet softdog");
 
 /** Whether the target is the machine's one job. */
 function isEphemeral({ run }: Target): boolean {
@@ -91,8 +94,8 @@ function watchdog(): string {
       name: "Unit",
       entries: [
         ["Description", raw("mos watchdog of the machine")],
-        ["Wants", unitNames(softdog, "dbus.socket")],
-        ["After", unitNames(softdog, "dbus.socket")],
+        ["Wants", unitNames("dbus.socket")],
+        ["After", unitNames("dbus.socket")],
       ],
     },
     {
@@ -100,6 +103,7 @@ function watchdog(): string {
       entries: [
         ["Type", raw("oneshot")],
         ["RemainAfterExit", raw("yes")],
+        ["ExecStart", softdog],
         ["ExecStart", set],
       ],
     },

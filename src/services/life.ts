@@ -34,6 +34,18 @@ function restartEntries({ run }: Target, isDependedUpon: boolean): Entry[] {
   ];
 }
 
+/**
+ * Lines of the [Container] section: conmon hands on what the program says of `READY=1` and `WATCHDOG=1`, and nothing else.
+ * podman itself does not tell it of the time. For one that says nothing podman does, when it runs.
+ */
+export function watchdogEntries({ run }: Target): Entry[] {
+  if (run?.watchdog === undefined) return [];
+  return [
+    ["Notify", raw("true")],
+    ["Environment", raw(`WATCHDOG_USEC=${run.watchdog * 1_000_000}`)],
+  ];
+}
+
 /** Lines of the [Container] section. */
 export function stopEntries({ run }: Target): Entry[] {
   return run?.stop_timeout === undefined ? [] : [["StopTimeout", raw(`${run.stop_timeout}`)]];
@@ -47,6 +59,7 @@ export function lifeEntries(target: Target, probe: Probe | undefined, isDepended
     ...(run?.mode === "once"
       ? [["Type", raw("oneshot")] as const, ["RemainAfterExit", raw("yes")] as const]
       : []),
+    ...(run?.watchdog === undefined ? [] : [["WatchdogSec", raw(`${run.watchdog}s`)] as const]),
     ...restartEntries(target, isDependedUpon),
     ["TimeoutStartSec", raw(`${startTimeout(target, probe)}`)],
     ["TimeoutStopSec", raw(`${stop}`)],

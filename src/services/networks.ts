@@ -1,75 +1,43 @@
-// Networks of type `simple`: one bridge per subnet that the manifest names, and one that podman numbers itself
-// for the services that name none. A network exists while a service uses it.
-import { formatSubnet, parseCidr } from "../manifest/address.ts";
+// Networks of type `simple` as units: one bridge for the services that share a subnet, and one for those that fix no
+// address. A network exists while a service uses it.
+import { addressesOn, networksOf, plainAddress, type ServiceNetwork } from "../manifest/networks.ts";
 import type { Target } from "../manifest/schema.ts";
 import { command, formatUnit, raw } from "../systemd/unit-file.ts";
 import type { RenderedUnit } from "./model.ts";
 
-interface Network {
-  /** Subnets in CIDR notation; empty means that podman chooses one. */
-  readonly subnets: readonly string[];
-  readonly services: readonly string[];
-}
-
-function subnetsOf({ network }: Target): string[] {
-  return ([4, 6] as const).flatMap((family) => {
-    const cidr = parseCidr(family === 4 ? network.ipv4 : network.ipv6, family);
-    return cidr === undefined ? [] : [formatSubnet(cidr)];
-  });
-}
-
-/** Services that share any subnet are on one network, which then has all their subnets. */
-export function planNetworks(targets: readonly Target[]): Network[] {
-  let networks: Network[] = [];
-  for (const target of targets) {
-    if (target.service_type !== "container" || target.network.type !== "simple") continue;
-    const subnets = subnetsOf(target);
-    const joins = (n: Network) =>
-      subnets.length === 0 ? n.subnets.length === 0 : n.subnets.some((subnet) => subnets.includes(subnet));
-    const joined = networks.filter(joins);
-    networks = networks.filter((n) => !joins(n));
-    networks.push({
-      subnets: [...new Set([...joined.flatMap((n) => n.subnets), ...subnets])].sort(),
-      services: [...joined.flatMap((n) => n.services), target.service_name],
-    });
-  }
-  return networks;
-}
-
-/** `mos-auto`, or `mos-10.0.3.0-24`: the configuration is in the name, so a changed one is another network. */
-function networkName({ subnets }: Network): string {
-  return subnets.length === 0
-    ? "mos-auto"
-    : `mos-${subnets.join("_").replaceAll("/", "-").replaceAll(":", ".")}`;
+/** `mos-10.0.3.0-24`: the configuration is in the name, so a changed one is another network. */
+function networkName({ subnets }: ServiceNetwork): string {
+  return `mos-${subnets.join("_").replaceAll("/", "-").replaceAll(":", ".")}`;
 }
 
 /** Names of the networks that services of a manifest use. */
 export function networkNames(targets: readonly Target[]): string[] {
-  return planNetworks(targets).map(networkName);
+  return networksOf(targets).map(networkName);
 }
 
-/** Name and address of each service that this one finds by its name; the rules see to it that they have addresses. */
-export function hostsOf({ network }: Target, targets: readonly Target[]): string[] {
-  const named = targets.filter(({ service_name }) => network.hosts?.includes(service_name) === true);
-  return named.flatMap(({ service_name, network: { ipv4, ipv6 } }) =>
-    [ipv4, ipv6].filter((text) => text !== "").map((text) => `${service_name}:${withoutPrefix(text)}`),
+/** Name and address of each service that this one finds by its name: those on its own network. */
+export function hostsOf(
+  { network: { hosts = [] } }: Target,
+  network: ServiceNetwork,
+  targets: readonly Target[],
+): string[] {
+  return targets
+    .filter(({ service_name: name }) => hosts.includes(name) && network.services.includes(name))
+    .flatMap((target) =>
+      addressesOn(network, target).map((address) => `${target.service_name}:${plainAddress(address)}`),
+    );
+}
+
+/** What a service's quadlet says to be on its network. Every address is given, so that podman chooses none itself. */
+export function networkReference(network: ServiceNetwork, target: Target): string {
+  const options = addressesOn(network, target).map(
+    (address) => `${address.family === 4 ? "ip" : "ip6"}=${plainAddress(address)}`,
   );
-}
-
-function withoutPrefix(text: string): string {
-  return text.slice(0, text.indexOf("/"));
-}
-
-/** What a service's quadlet says to be on its network, with its fixed addresses. */
-export function networkReference(network: Network, { network: { ipv4, ipv6 } }: Target): string {
-  const options = [
-    ...(ipv4 === "" ? [] : [`ip=${withoutPrefix(ipv4)}`]),
-    ...(ipv6 === "" ? [] : [`ip6=${withoutPrefix(ipv6)}`]),
-  ];
   return [`${networkName(network)}.network`, ...(options.length === 0 ? [] : [options.join(",")])].join(":");
 }
 
-export function renderNetwork(network: Network): RenderedUnit {
+/** @param users services of the network that run, of which at least one does */
+export function renderNetwork(network: ServiceNetwork, users: readonly string[]): RenderedUnit {
   const name = networkName(network);
   const content = formatUnit([
     {
@@ -94,5 +62,5 @@ export function renderNetwork(network: Network): RenderedUnit {
     // Fails, and may, when a container of somebody else is on the network.
     { name: "Service", entries: [["ExecStop", raw(`-${command("podman", "network", "rm", name)}`)]] },
   ]);
-  return { kind: "quadlet", name: `${name}.network`, content, services: [...network.services].sort() };
+  return { kind: "quadlet", name: `${name}.network`, content, services: [...users].sort() };
 }

@@ -1,6 +1,7 @@
 // manifest → units: the compiler that mos is. Pure: the same input gives the same files, in a stable order.
 import { MosError } from "../errors/mos-error.ts";
 import { isHostGroup } from "../manifest/names.ts";
+import { networksOf } from "../manifest/networks.ts";
 import type { InstallManifest, Target } from "../manifest/schema.ts";
 import { formatUnit, raw, unitNames } from "../systemd/unit-file.ts";
 import { renderContainer } from "./containers.ts";
@@ -9,7 +10,7 @@ import { renderFiles } from "./files.ts";
 import type { IdMaps } from "./idmap.ts";
 import { renderLayers } from "./layers.ts";
 import type { RenderedUnit, RenderInput, ServiceImage } from "./model.ts";
-import { hostsOf, networkReference, planNetworks, renderNetwork } from "./networks.ts";
+import { hostsOf, networkReference, renderNetwork } from "./networks.ts";
 import { renderRoot } from "./roots.ts";
 import { rootUnit, serviceUnit, sliceUnit, targetUnit } from "./unit-names.ts";
 import { renderVolume } from "./volumes.ts";
@@ -47,7 +48,7 @@ export function renderUnits(input: RenderInput): RenderedUnit[] {
       ),
     ),
     ...volumes(input),
-    ...planNetworks(active.map(({ target }) => target)).map(renderNetwork),
+    ...networks(input, active),
     ...containers(input, active),
     ...active.flatMap(({ target }) => [
       ...renderFiles(target, firstIdOf(target.nsgroup, input.idmaps) ?? 0, input.places),
@@ -88,23 +89,32 @@ function volumes({ manifest, idmaps, places }: RenderInput): RenderedUnit[] {
   });
 }
 
+/** Of all targets, so that an image that cannot be used changes nothing for the neighbours of its service. */
+function networks({ manifest }: RenderInput, active: readonly ServiceImage[]): RenderedUnit[] {
+  const running = new Set(active.map(({ target }) => target.service_name));
+  return networksOf(manifest.targets).flatMap((network) => {
+    const users = network.services.filter((service) => running.has(service));
+    return users.length === 0 ? [] : [renderNetwork(network, users)];
+  });
+}
+
 function containers(
   { manifest, idmaps, credentials, places }: RenderInput,
   active: readonly ServiceImage[],
 ): RenderedUnit[] {
   const labels = new Map(manifest.storage.map((volume) => [volume.label, volume]));
-  const networks = planNetworks(active.map(({ target }) => target));
+  const planned = networksOf(manifest.targets);
   const depended = new Set(
     active.flatMap(({ target }) => target.depends_on ?? []).map(({ service }) => service),
   );
   return active
     .filter(({ target }) => target.service_type === "container")
     .map((image) => {
-      const network = networks.find(({ services }) => services.includes(image.target.service_name));
+      const network = planned.find(({ services }) => services.includes(image.target.service_name));
       return renderContainer(image, {
         firstId: firstIdOf(image.target.nsgroup, idmaps),
         network: network === undefined ? image.target.network.type : networkReference(network, image.target),
-        hosts: hostsOf(image.target, manifest.targets),
+        hosts: network === undefined ? [] : hostsOf(image.target, network, manifest.targets),
         isDependedUpon: depended.has(image.target.service_name),
         volumes: labels,
         credentials,

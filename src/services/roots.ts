@@ -4,6 +4,7 @@ import { MosError } from "../errors/mos-error.ts";
 import type { Target } from "../manifest/schema.ts";
 import { command, formatUnit, raw, type Section, unitNames, words } from "../systemd/unit-file.ts";
 import type { RenderedUnit, ServiceImage } from "./model.ts";
+import { readOnlyOverlay } from "./read-only.ts";
 import {
   layerMount,
   type Places,
@@ -153,7 +154,7 @@ function overlayOptions(image: ServiceImage, mounts: readonly string[], upper: s
 function writableRoot(image: ServiceImage, mounts: readonly string[], places: Places): RenderedUnit {
   const service = image.target.service_name;
   const scratch = scratchMount(places, service);
-  const upper = `,upperdir=${scratch}/upper,workdir=${scratch}/work`;
+  const upper = `,upperdir=${scratch}/upper,workdir=${scratch}/work${readOnlyOverlay(image.target)}`;
   const content = formatUnit(
     rootSections(
       image,

@@ -6,7 +6,7 @@ import { type Entry, raw } from "../systemd/unit-file.ts";
  * What a service may do as root of its own namespace: own and read its files, drop to another user, signal its
  * children, and listen below port 1024. Everything else is taken away.
  */
-const capabilities = [
+export const defaultCapabilities: readonly string[] = [
   "CHOWN",
   "DAC_OVERRIDE",
   "FOWNER",
@@ -21,7 +21,7 @@ const capabilities = [
 export function securityEntries({ security }: Target): Entry[] {
   const { add = [], drop = [] } = security?.capabilities ?? {};
   const dropped: ReadonlySet<string> = new Set(drop);
-  const kept = [...new Set([...capabilities, ...add])].filter((name) => !dropped.has(name)).sort();
+  const kept = [...new Set([...defaultCapabilities, ...add])].filter((name) => !dropped.has(name)).sort();
   return [
     ["DropCapability", raw("all")],
     ...(kept.length === 0

@@ -90,10 +90,18 @@ async function makeImage(image: string): Promise<void> {
   await umoci("repack", "--image", image, bundle);
 }
 
+/** Lines of find, sorted, with whole seconds: umoci writes no more. */
+function lines(text: string): string {
+  const found = text.split("\n").filter((line) => line !== "");
+  return found
+    .map((line) => line.replace(/ ([0-9]+)\.[0-9]+ /, " $1 "))
+    .sort()
+    .join("\n");
+}
+
 async function listing(root: string): Promise<string> {
-  const { stdout } = await run("find", [root, "-mindepth", "1", "-printf", "%P %y %#m %U %G %l\\n"]);
-  const lines = stdout.split("\n").filter((line) => line !== "");
-  return lines.sort().join("\n");
+  const { stdout } = await run("find", [root, "-mindepth", "1", "-printf", "%P %y %#m %U %G %T@ %l\\n"]);
+  return lines(stdout);
 }
 
 /** What the layers of a published image are when they are mounted one over the other. */
@@ -110,7 +118,7 @@ for blob; do
 done
 mkdir up work root
 mount -t overlay -o lowerdir=$lower,upperdir=up,workdir=work overlay root
-find root -mindepth 1 -printf '%P %y %#m %U %G %l\\n'
+find root -mindepth 1 -printf '%P %y %#m %U %G %T@ %l\\n'
 echo =====
 cd root; find . -type f -print0 | sort -z | xargs -0 sha256sum; find . -type f -printf '%P %n\\n' | sort`;
   const place = await temporaryDirectory();
@@ -118,11 +126,7 @@ cd root; find . -type f -print0 | sort -z | xargs -0 sha256sum; find . -type f -
   const { stdout } = await run("unshare", ["--mount", "sh", "-euc", script, "sh", place, ...files]);
   const [found = "", content = ""] = stdout.split("=====\n");
   return {
-    listing: found
-      .split("\n")
-      .filter((line) => line !== "")
-      .sort()
-      .join("\n"),
+    listing: lines(found),
     content,
   };
 }

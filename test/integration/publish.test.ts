@@ -228,6 +228,20 @@ describe("mosb manifest publish", () => {
       "digest-mismatch",
       4,
     ],
+    [
+      "a path to stay read-only that its root does not have",
+      "rootfs:root",
+      "    security: { read_only_paths: [/usr/bin/sever] }\n",
+      "source-invalid",
+      3,
+    ],
+    [
+      "a path to stay read-only that is a symlink",
+      "rootfs:root",
+      "    security: { read_only_paths: [/usr/bin/server, /usr/bin/link] }\n",
+      "source-invalid",
+      3,
+    ],
     ["an unknown key", "rootfs:root", "    verison: 1\n", "manifest-invalid", 3],
   ])("refuses %s", async (_what, source, extra, code, exitCode) => {
     const directory = await temporaryDirectory();

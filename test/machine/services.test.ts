@@ -5,6 +5,7 @@ import { copyFile, cp, mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Machine } from "../../src/machine/machine.ts";
+import { addressesOn, networksOf, plainAddress } from "../../src/manifest/networks.ts";
 import { busyboxRoot, toolsRoot } from "../../tools/roots.ts";
 import { buildUnderTest } from "../build-under-test.ts";
 import { exampleJob, exampleServices, tarImage } from "./example-services.ts";
@@ -15,9 +16,17 @@ let device: Awaited<ReturnType<typeof bootDevice>>;
 let publisher: Publisher;
 let machine: Machine;
 
-/** Sends back what comes to UDP port 7000; busybox has no such thing. socket(2): AF_INET, SOCK_DGRAM, UDP. */
-const echoProgram =
-  '$SIG{TERM} = sub { exit }; socket(S, 2, 2, 17); bind(S, pack("S n x12", 2, 7000)) or die; while (defined($from = recv(S, $text, 1500, 0))) { send(S, $text, 0, $from) }';
+/**
+ * Sends back what comes to UDP port 7000; busybox has no such thing. Says each second that it is alive, until SIGUSR1.
+ * socket(2): AF_INET, SOCK_DGRAM, UDP, and AF_UNIX, SOCK_DGRAM.
+ */
+const echoProgram = [
+  '$SIG{TERM} = sub { exit }; socket(S, 2, 2, 17); bind(S, pack("S n x12", 2, 7000)) or die;',
+  'socket(N, 1, 2, 0); $to = pack("S a*", 1, $ENV{NOTIFY_SOCKET}); send(N, "READY=1", 0, $to) or die;',
+  "die if $ENV{WATCHDOG_USEC} != 10000000; $SIG{USR1} = sub { $stuck = 1 };",
+  '$SIG{ALRM} = sub { $stuck or send(N, "WATCHDOG=1", 0, $to); alarm 1 }; alarm 1;',
+  "while (1) { $from = recv(S, $text, 1500, 0); send(S, $text, 0, $from) if defined $from }",
+].join(" ");
 
 /** Debian's perl without any module, and the libraries that it needs. */
 async function addPerl(root: string): Promise<void> {
@@ -57,8 +66,9 @@ targets:
     source: "rootfs:${root}"
     version: "1"
     nsgroup: once
-    image: { entrypoint: [/bin/idle] }
+    image: { entrypoint: [/bin/serve, "8080"] }
     limits: { scratch: 8M }
+    network: { type: simple, hosts: [echo] }
     depends_on: [{ service: first, condition: completed }]
   - service_name: limited
     source: "rootfs:${root}"
@@ -66,6 +76,7 @@ targets:
     nsgroup: limited
     image: { entrypoint: [/bin/idle], user: "1000", env: [WHO=limited] }
     limits: { pids: 20, memory: 64M, open_files: 64 }
+    security: { read_only_paths: [/etc/kept, /opt/kept/one] }
   - service_name: disk
     source: "rootfs:${root}"
     version: "1"
@@ -91,8 +102,14 @@ targets:
     version: "1"
     nsgroup: echo
     image: { entrypoint: [/bin/perl, -e, '${echoProgram}'] }
-    network: { type: simple, ports: [{ host: 7007, container: 7000, protocol: udp }] }
+    run: { watchdog: 10s }
+    network: { type: simple, hosts: [second], ports: [{ host: 7007, container: 7000, protocol: udp }] }
 `;
+
+function automaticService(service_name: string) {
+  const network = { type: "simple", ipv4: "", ipv6: "" } as const;
+  return { service_name, service_type: "container", network } as const;
+}
 
 async function run(...command: string[]): Promise<{ readonly exit: number; readonly text: string }> {
   const { exitCode, stdout, stderr } = await machine.exec(command, { accept: "any", timeoutMs: 120_000 });
@@ -132,6 +149,10 @@ beforeAll(async () => {
   await mkdir(join(root, "data"));
   await writeFile(join(root, "www/index.html"), "here\n");
   await addPerl(root);
+  await mkdir(join(root, "etc/kept"), { recursive: true });
+  await mkdir(join(root, "opt/kept"), { recursive: true });
+  await writeFile(join(root, "etc/kept/conf"), "kept\n");
+  await writeFile(join(root, "opt/kept/one"), "one\n", { mode: 0o755 });
   const image = await tarImage(publisher.directory, "reader", {
     files: { "bin/reader": "#!/bin/sh\nexec /bin/idle\n" },
     entrypoint: "/bin/reader",
@@ -213,9 +234,77 @@ describe("services of a device", () => {
     await expectWebUnhurt();
   });
 
+  it("cannot change what is to stay read-only of a root that they can write to, nor put something in its place", async () => {
+    const asRoot = (script: string) =>
+      run("podman", "exec", "--user", "0", "mos-limited", "/bin/busybox", "sh", "-c", script);
+    const tries = [
+      ...["touch /etc/kept/new", "echo x > /etc/kept/conf", "rm /etc/kept/conf", "chown 1 /etc/kept/conf"],
+      ...["mv /etc/kept /etc/moved", "echo x > /opt/kept/one", "rm /opt/kept/one", "mv /opt/kept /opt/moved"],
+      ...["rm -rf /opt/kept", "umount /opt/kept/one", "mount -o remount,rw /opt/kept/one"],
+    ];
+    const script = `${tries.map((one) => `(${one}) 2>/dev/null && echo "could ${one}"`).join("; ")}; true`;
+    expect((await asRoot(script)).text).toBe("");
+    const look = "cat /etc/kept/conf /opt/kept/one; stat -c '%u %a' /etc/kept /opt/kept/one";
+    expect((await asRoot(look)).text).toBe("kept\none\n0 755\n0 755\n");
+    expect((await asRoot("touch /etc/new /opt/kept/new && echo written")).text).toBe("written\n");
+  });
+
+  it("do not start where a path that is to stay read-only is a symlink, which would lead out of the root, or not there", async () => {
+    const root = "/run/mos/roots/limited";
+    const unit = "mos-svc-limited.service";
+    // So that the root stays when the service does not need it.
+    const needs = ["--property=Requires=run-mos-roots-limited.mount"];
+    expect((await run("systemd-run", "--unit=hold", ...needs, "sleep", "600")).text).toContain("Running as");
+    await run("systemctl", "stop", unit);
+    expect((await run("findmnt", "--noheadings", "--output=FSTYPE", root)).text.trim()).toBe("overlay");
+    for (const change of [`rm -r ${root}/etc/kept`, `ln -s /etc/mos ${root}/etc/kept`]) {
+      expect((await run("bash", "-c", change)).text).toBe("");
+      expect((await run("systemctl", "start", unit)).exit).not.toBe(0);
+      expect((await run("podman", "ps", "--quiet", "--filter", "name=^mos-limited$")).text).toBe("");
+      await run("systemctl", "stop", unit);
+    }
+    await run("systemctl", "stop", "hold.service");
+    expect((await run("systemctl", "reset-failed", unit)).exit).toBe(0);
+    expect((await run("mosctl", "start", "limited")).text).toContain("active");
+    expect((await inside("limited", "cat /etc/kept/conf")).text).toBe("kept\n");
+  });
+
   it("answer over UDP", async () => {
     const ask = "exec 3<>/dev/udp/127.0.0.1/7007; echo hello >&3; timeout 20 head -n1 <&3";
     expect((await run("bash", "-c", ask)).text).toContain("hello");
+  });
+
+  it("that no longer say that they are alive are ended by force and begun again", async () => {
+    const show = ["systemctl", "show", "mos-svc-echo.service", "--property=NRestarts", "--value"];
+    const before = Number((await run(...show)).text);
+    await run("podman", "kill", "--signal=USR1", "mos-echo");
+    await machine.waitFor(
+      "it to be begun again",
+      async () => Number((await run(...show)).text) > before || undefined,
+      60_000,
+    );
+    expect((await run("journalctl", "-b", "-u", "mos-svc-echo.service", "--output=cat")).text).toMatch(
+      /watchdog timeout/i,
+    );
+    const active = ["systemctl", "is-active", "mos-svc-echo.service"];
+    await machine.waitFor("it to be up", async () => (await run(...active)).exit === 0 || undefined, 60_000);
+    await expectWebUnhurt();
+  });
+
+  it("whose image says how they are asked are seen to become unhealthy, and well again", async () => {
+    const seen = async () => {
+      const { health, services } = JSON.parse((await run("mosctl", "status", "--json")).text);
+      const reader = services.find(({ name }: { name: string }) => name === "reader");
+      return `${health} ${reader.state} ${reader.error?.code}`;
+    };
+    const asRoot = ["podman", "exec", "--user", "0", "mos-reader", "/bin/busybox"];
+    const becomes = (what: string) =>
+      machine.waitFor(what, async () => (await seen()) === what || undefined, 120_000);
+    await becomes("ok running undefined");
+    await run(...asRoot, "touch", "/sick");
+    await becomes("degraded running service-unhealthy");
+    await run(...asRoot, "rm", "/sick");
+    await becomes("ok running undefined");
   });
 
   it("are stopped, started and restarted by name, and a name that nobody has is said to be so", async () => {
@@ -280,6 +369,21 @@ describe("services of a device", () => {
     expect((await inside("reader", "wget -qO- http://10.5.0.2:8080/index.html")).text).toBe("here\n");
     expect((await inside("reader", "wget -qO- 'http://[fd00:5::2]:8080/index.html'")).text).toBe("here\n");
     expect((await inside("reader", "grep -c web /etc/hosts")).text.trim()).toBe("2");
+  });
+
+  it("find each other by name without a fixed address, over both families, at addresses that follow from their names", async () => {
+    const automatic = networksOf([automaticService("second"), automaticService("echo")])[0];
+    const addresses = (name: string) =>
+      automatic === undefined ? [] : addressesOn(automatic, automaticService(name)).map(plainAddress);
+    const [ipv4, ipv6] = addresses("second");
+    expect((await inside("second", "ip -o address show dev eth0")).text).toMatch(
+      new RegExp(`inet ${ipv4}/15 [^]*inet6 ${ipv6}/64 `),
+    );
+    expect((await inside("echo", "wget -qO- http://second:8080/index.html")).text).toBe("here\n");
+    expect((await inside("echo", `wget -qO- http://${ipv4}:8080/index.html`)).text).toBe("here\n");
+    expect((await inside("echo", `wget -qO- 'http://[${ipv6}]:8080/index.html'`)).text).toBe("here\n");
+    const hosts = (await inside("second", "cat /etc/hosts")).text;
+    for (const address of addresses("echo")) expect(hosts).toMatch(new RegExp(`^${address}\\s+echo$`, "m"));
   });
 
   it("write to the volumes of their image on a read-only root, and find there what the image has", async () => {
@@ -443,6 +547,10 @@ describe("a machine for one job", () => {
   });
 
   it("has its watchdog", async () => {
+    // User-Mode Linux has a watchdog of its own, which needs a program of the host and takes the first name: the kernel's
+    // is the second one there. systemd takes the first.
+    await machine.putFile("/etc/tmpfiles.d/watchdog.conf", "L+ /dev/watchdog0 - - - - watchdog1\n", 0o644);
+    await machine.exec(["systemd-tmpfiles", "--create", "--prefix=/dev"]);
     const script = "trap '' TERM INT; echo begun; touch x; while :; do sleep 1; done";
     await update(
       await publisher.publish(await exampleJob(join(publisher.directory, "root"), script, "90s"), "job"),
@@ -450,6 +558,8 @@ describe("a machine for one job", () => {
     const property = ["busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"];
     const watchdog = await run(...property, "org.freedesktop.systemd1.Manager", "RuntimeWatchdogUSec");
     expect(watchdog.text.trim()).toBe("t 60000000");
+    const device = "cd /sys/class/watchdog/watchdog1 && cat identity state timeout";
+    expect((await run("bash", "-c", device)).text).toBe("Software Watchdog\nactive\n60\n");
     expect((await run("mosctl", "logs", "job")).text).toContain("begun");
   });
 
@@ -462,5 +572,23 @@ describe("a machine for one job", () => {
       "ls /var/lib/mos/volumes | grep -c workspace; find /var/lib/mos/volumes -name x",
     );
     expect(found.text.trim()).toBe("0");
+  });
+
+  it("is reset by the watchdog when the system stands still, so that not even the deadline can come", async () => {
+    await machine.waitFor("the job", async () => {
+      return (await run("systemctl", "is-active", "mos-watchdog.service")).exit === 0 || undefined;
+    });
+    const manager = [
+      "org.freedesktop.systemd1",
+      "/org/freedesktop/systemd1",
+      "org.freedesktop.systemd1.Manager",
+    ];
+    const sooner = ["busctl", "set-property", ...manager, "RuntimeWatchdogUSec", "t", "10000000"];
+    expect((await run(...sooner)).text).toBe("");
+    const isReset = () => /softdog: Initiating system reboot/.test(machine.console());
+    expect(isReset()).toBe(false);
+    // systemd itself is in this group.
+    await machine.exec("echo 1 > /sys/fs/cgroup/init.scope/cgroup.freeze");
+    await vi.waitFor(() => expect(isReset()).toBe(true), { timeout: 60_000, interval: 200 });
   });
 });

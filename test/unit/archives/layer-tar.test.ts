@@ -5,7 +5,7 @@ import { type LayerMember, readLayerTar } from "../../../src/archives/layer-tar.
 import { mapOwners } from "../../../src/archives/tar-owners.ts";
 import { tarEnd, tarMember, tarPadding } from "../../../src/archives/tar-write.ts";
 import { MosError } from "../../../src/errors/mos-error.ts";
-import { tarOf } from "./tar-maker.ts";
+import { paxRecord, tarOf } from "./tar-maker.ts";
 
 async function* pieces(bytes: Buffer, length = 700): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += length) yield bytes.subarray(at, at + length);
@@ -39,7 +39,7 @@ const xattrs = fc
 const member: fc.Arbitrary<{ member: LayerMember; content: string }> = fc
   .record({
     type: fc.constantFrom("file", "directory", "symlink", "hardlink", "char", "fifo"),
-    ...{ path, target: path, mode: fc.nat(0o7777), uid: id, gid: id, xattrs },
+    ...{ path, target: path, mode: fc.nat(0o7777), uid: id, gid: id, xattrs, mtime: fc.nat(2 ** 32 - 1) },
     content: fc.string({ maxLength: 1500 }).map((text) => Buffer.from(text).toString("latin1")),
   })
   .map(({ content, ...rest }) => {
@@ -74,6 +74,16 @@ describe("a tar archive of members with everything", () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it.each([
+    ["1.5", 1],
+    ["-3.2", 0],
+    ["99999999999", 2 ** 32 - 1],
+    ["soon", 0],
+  ])("has the nearest time that a layer can hold: %s", async (text, mtime) => {
+    const bytes = tarOf([{ path: "x", type: "x", content: paxRecord("mtime", text) }, { path: "y" }]);
+    expect((await read(bytes))[0]?.member.mtime).toBe(mtime);
   });
 
   it("has other owners, and nothing else is different, when they are mapped; and is itself when they are mapped back", async () => {

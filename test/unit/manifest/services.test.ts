@@ -16,6 +16,11 @@ function problems(change: Partial<Target>, ...others: readonly Target[]): string
   return checkRules(manifest).map(({ path, message }) => `${path.join(".")}: ${message}`);
 }
 
+/** A service with paths that stay read-only. */
+function ro(security: Target["security"], ...paths: readonly string[]): Partial<Target> {
+  return { security: { ...security, read_only_paths: [...paths] } };
+}
+
 const simple: Target["network"] = { type: "simple", ipv4: "", ipv6: "", ports: [] };
 
 describe("fields of services", () => {
@@ -98,9 +103,37 @@ targets:
     ["a job without a deadline", { run: { mode: "ephemeral" } }, /needs a deadline/],
     ["a deadline of a service", { run: { deadline: 5 } }, /only an ephemeral job/],
     ["a job that is begun again", { run: { mode: "ephemeral", deadline: 5, restart: "always" } }, /again/],
+    ["a watchdog of a job", { run: { mode: "once", watchdog: 5 } }, /not a watchdog/],
+    [
+      "a watchdog and another who says that it is up",
+      {
+        run: { watchdog: 5 },
+        health: { exec: ["/x"], interval: 1, timeout: 1, retries: 1, start_period: 0, required: true },
+      },
+      /not both/,
+    ],
+    ["a read-only path and a read-only root", ro({ read_only: true }, "/a"), /whole root is read-only/],
+    ["a read-only path twice", ro({}, "/a", "/a"), /already read_only_paths\.0/],
+    ["a read-only path in another one", ro({}, "/a/b", "/a"), /is in \/a/],
+    ["a read-only path that is not of the root", ro({}, "/run/lock"), /\/run is made anew/],
+    [
+      "a read-only path in a volume",
+      { ...ro({}, "/data/x"), storage: [{ dest: "/data", label: "x" }] },
+      /overlaps \/data, where the volume x is mounted/,
+    ],
+    [
+      "a read-only path with a file of the manifest in it",
+      { ...ro({}, "/etc"), files: [{ dest: "/etc/a", content: "" }] },
+      /overlaps \/etc\/a/,
+    ],
+    [
+      "a read-only path with a mount in it",
+      { ...ro({}, "/opt"), mounts: [{ service: "db", dest: "/opt/db" }] },
+      /overlaps \/opt\/db, where the root of db/,
+    ],
     ["limits of what does not run", { service_type: "fs-only", limits: { pids: 1 } }, /does not run/],
     ["names without a network", { network: { ...simple, type: "none", hosts: ["db"] } }, /type simple only/],
-    ["names without addresses", { network: { ...simple, hosts: ["db"] } }, /fixed addresses/],
+    ["the name of what has no network", { network: { ...simple, hosts: ["db"] } }, /not on the network/],
     [
       "ports beyond the last",
       { network: { ...simple, ports: [{ host: 65_535, container: 1, count: 2 }] } },
@@ -122,6 +155,12 @@ targets:
       expect(problems(change, sampleTarget({ service_name: "db" })).join("\n")).toMatch(why);
     },
   );
+
+  it("are refused with white space in a read-only path, which quadlet would take for another one", () => {
+    for (const path of ["/opt/a /var/b", "/opt/a\u00a0b"])
+      expect(accepted(sampleTarget(ro({}, path)))).toBeUndefined();
+    expect(accepted(sampleTarget(ro({}, "/opt/é")))).toBeDefined();
+  });
 
   it("are refused when services wait in a circle, however long", () => {
     const ring = (length: number) =>
@@ -233,6 +272,7 @@ const places: Readonly<Record<string, (text: string) => Partial<Target>>> = {
   "mount dest": (text) => ({ mounts: [{ service: "data", dest: text }] }),
   "file content": (text) => ({ files: [{ dest: "/etc/a", content: text }] }),
   "file dest": (text) => ({ files: [{ dest: text, content: "" }] }),
+  read_only_paths: (text) => ({ security: { read_only_paths: [`/etc/${text}`] } }),
   device: (text) => ({ security: { devices: [{ path: `/dev/${text}` }] } }),
   pre_stop: (text) => ({ run: { pre_stop: ["/bin/x", text] } }),
   "pre_stop program": (text) => ({ run: { pre_stop: [`/${text}`] } }),
