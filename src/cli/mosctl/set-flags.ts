@@ -3,7 +3,7 @@ import type { KeyObject } from "node:crypto";
 import { join } from "node:path";
 import { MosError } from "../../errors/mos-error.ts";
 import type { Activation } from "../../signed-sets/activation.ts";
-import type { SetPlaces } from "../../signed-sets/install-set.ts";
+import type { SetPlaces } from "../../signed-sets/bring.ts";
 import { type JsonFlag, jsonFlag } from "../command.ts";
 
 export const word = (input: string): string => input;

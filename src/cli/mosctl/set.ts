@@ -1,6 +1,6 @@
 // `mosctl set`: signed sets of files on the device.
 import { buildCommand, buildRouteMap } from "@stricli/core";
-import type { InstalledSet } from "../../signed-sets/install-set.ts";
+import type { InstalledSet } from "../../signed-sets/bring.ts";
 import { type CliContext, withExamples } from "../command.ts";
 import { escapeControls, jsonText, keyValues, table } from "../output.ts";
 import type { OutputStream } from "../terminal.ts";

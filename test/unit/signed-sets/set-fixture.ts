@@ -3,7 +3,8 @@ import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { chmod, lstat, mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { asMosError } from "../../../src/errors/mos-error.ts";
-import { type InstalledSet, installSet, type SetPlaces } from "../../../src/signed-sets/install-set.ts";
+import type { InstalledSet, SetPlaces } from "../../../src/signed-sets/bring.ts";
+import { installSet } from "../../../src/signed-sets/install-set.ts";
 import { makeSet } from "../../../src/signed-sets/make-set.ts";
 import { temporaryDirectory } from "../../support.ts";
 
