@@ -57,6 +57,20 @@ function madeHere(manifest: SetManifest): Awaited<ReturnType<typeof readSignedSe
   return { manifest, digest: createHash("sha512").update(writeSetManifest(manifest)).digest("hex") };
 }
 
+/** What is in levels goes another way (levels.ts). @throws MosError `set-invalid`, `set-conflict` */
+function refuseLevels(
+  { name, for: audience }: Pick<SetManifest, "name" | "for">,
+  known: Ledger | undefined,
+): void {
+  if (audience !== undefined) {
+    throw new MosError("set-invalid", `cannot install ${name}: it is one level of a set`, { about: name });
+  }
+  if (known?.levels !== undefined) {
+    const why = "a set of this name is there in levels, and this one does not say for whom it is";
+    throw new MosError("set-conflict", `cannot install set ${name}: ${why}`, { about: name });
+  }
+}
+
 /**
  * Installs a set.
  * @param tree directory of the set
@@ -77,6 +91,7 @@ export async function installSet(
     const { name, serial, destination, entries } = manifest;
     const ledgers = await readLedgers(places.state);
     const known = ledgers.find((ledger) => ledger.name === name);
+    refuseLevels(manifest, known);
     if (manifest.app !== undefined && needs === undefined) {
       const hint = "mosctl app install takes it, with its images.";
       throw new MosError("set-invalid", `cannot install ${name}: it is an app`, { about: name, hint });
@@ -131,6 +146,7 @@ export async function removeSet(
         hint: "mosctl set list shows what is installed.",
       });
     }
+    refuseLevels(known, known);
     if (known.app !== undefined && needs === undefined) {
       const hint = `mosctl app remove ${name} stops it, and removes its images.`;
       throw new MosError("set-conflict", `cannot remove set ${name}: it is an app`, { about: name, hint });
