@@ -4,6 +4,7 @@
 import * as z from "zod";
 import { MosError } from "../errors/mos-error.ts";
 import { classSchema, machineSchema } from "../manifest/names.ts";
+import { levelName } from "./level-name.ts";
 
 const classesSchema = z
   .array(classSchema)
@@ -26,18 +27,6 @@ export interface LevelIdentity {
   readonly machine: string | undefined;
   /** From the general to the special; undefined where the policy says nothing of classes. */
   readonly classes: readonly string[] | undefined;
-}
-
-/** As `mosctl` shows a level and takes it: `everybody`, `class:a,b`, `machine:NAME`. Two that are the same are one level. */
-export function levelName(audience: Audience): string {
-  switch (audience.who) {
-    case "everybody":
-      return "everybody";
-    case "class":
-      return `class:${audience.classes.join(",")}`;
-    case "machine":
-      return `machine:${audience.machine}`;
-  }
 }
 
 function undecided(level: string, why: string, hint: string): MosError {

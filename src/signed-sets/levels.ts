@@ -6,10 +6,11 @@ import { join } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import { makeDirectory, syncDirectory } from "../system/atomic-file.ts";
 import type { Activation } from "./activation.ts";
-import { levelName, rankOf } from "./audience.ts";
+import { rankOf } from "./audience.ts";
 import { type InstalledSet, locked, settle } from "./bring.ts";
 import { keepTree } from "./keep-tree.ts";
 import { type Level, readLedgers } from "./ledger.ts";
+import { levelName } from "./level-name.ts";
 import {
   bringMerged,
   type LevelDevice,

@@ -4,11 +4,12 @@ import { createHash, type KeyObject } from "node:crypto";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { MosError } from "../errors/mos-error.ts";
-import { removeWhole } from "../system/atomic-file.ts";
+import { makeDirectory, removeWhole } from "../system/atomic-file.ts";
 import type { Activation } from "./activation.ts";
-import { type LevelIdentity, levelName, rankOf } from "./audience.ts";
+import { type LevelIdentity, rankOf } from "./audience.ts";
 import { bring, type InstalledSet, pathsOf, type SetPlaces } from "./bring.ts";
 import { type Ledger, type Level, readJournals, readLedgers, writeLedger } from "./ledger.ts";
+import { levelName } from "./level-name.ts";
 import { mergeLevels, providedBy, type RankedLevel } from "./merge-levels.ts";
 import { type LevelPlaces, namesIn, type ReadLevel } from "./read-levels.ts";
 import { checkTree } from "./read-set.ts";
@@ -134,6 +135,8 @@ export async function bringMerged(
     of: (path: string): string => join(trees.get(path) ?? "/nonexistent", path),
   };
   const owned = known?.entries ?? [];
+  // That it is there says that there are sets in levels, to a boot without any in its image.
+  await makeDirectory(places.kept, 0o700);
   const steps = await bring(places, {
     ...{ ledger, owned, force, activation },
     prepare: (at, planned) => stage(source, at, entries, planned),

@@ -1,6 +1,7 @@
 // Several levels of one configuration as one list. Pure.
 import { MosError } from "../errors/mos-error.ts";
-import { type Audience, levelName } from "./audience.ts";
+import type { Audience } from "./audience.ts";
+import { levelName } from "./level-name.ts";
 import { parentOf, type SetEntry } from "./set-manifest.ts";
 
 /** One level that is for this device. */

@@ -4,8 +4,9 @@ import type { KeyObject } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { MosError, systemCode } from "../errors/mos-error.ts";
-import { type Audience, levelName } from "./audience.ts";
+import type { Audience } from "./audience.ts";
 import { type Level, maxLevels } from "./ledger.ts";
+import { levelName } from "./level-name.ts";
 import { readSignedSet } from "./read-set.ts";
 import type { SetManifest } from "./set-manifest.ts";
 
