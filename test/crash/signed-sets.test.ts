@@ -126,7 +126,7 @@ async function signLevels(directory: string): Promise<void> {
   const all = { same: "S", changed: "everybody's", "d/kept": "K" };
   await makeTree(join(directory, "everybody"), all, 1, { audience: everybody });
   await makeTree(join(directory, "kiosk"), { changed: "kiosk's", d: "file" }, 1, {
-    audience: levels.kiosk,
+    audience: kiosk,
   });
   await makeTree(join(directory, "m1"), { changed: "m1's", new: "N" }, 1, { audience: m1 });
   await makeTree(join(directory, "m1-2"), { new: "N2" }, 2, { audience: m1 });
