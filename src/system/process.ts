@@ -8,6 +8,7 @@ const packages: Readonly<Record<string, string>> = {
   veritysetup: "cryptsetup-bin",
   dmsetup: "dmsetup",
   gensquashfs: "squashfs-tools-ng",
+  sqfs2tar: "squashfs-tools-ng",
   tar2sqfs: "squashfs-tools-ng",
   "mkfs.erofs": "erofs-utils",
   systemctl: "systemd",
