@@ -90,7 +90,7 @@ export interface BootStatus {
 }
 
 /** A signed set in levels, as it is on this device. */
-export interface SetStatus {
+interface SetStatus {
   readonly name: string;
   readonly destination: string;
   /** Those that count on this device. */

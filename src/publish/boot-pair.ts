@@ -10,7 +10,7 @@ import type { ImportManifest } from "../manifest/schema.ts";
 import { parseManifest } from "../oci/model.ts";
 import { run } from "../system/process.ts";
 import type { PreparedImage } from "./images.ts";
-import { saveLayer } from "./layer-file.ts";
+import { extractErofs, saveLayer } from "./layer-file.ts";
 
 const timeoutMs = 600_000;
 
@@ -22,13 +22,12 @@ async function kernelOf(image: PreparedImage, workDirectory: string): Promise<Ui
   if (layer === undefined || blob === undefined || layers.length > 1) return undefined;
   const work = await mkdtemp(join(workDirectory, "bootkit-"));
   try {
-    const { path: file } = await saveLayer(blob, join(work, "layer"));
+    const file = await saveLayer(blob, join(work, "layer"));
     const tree = join(work, "tree");
     const env = { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
-    if (checkLayerKind(layer) === "erofs")
-      await run("fsck.erofs", [`--extract=${tree}`, "--no-preserve", file], { timeoutMs, env });
+    if (checkLayerKind(layer) === "erofs") await extractErofs(file, tree);
     else
-      await run("rdsquashfs", ["--quiet", "--unpack-root", tree, "--unpack-path", "/", file], {
+      await run("rdsquashfs", ["--quiet", "--unpack-root", tree, "--unpack-path", "/", file.path], {
         timeoutMs,
         env,
       });

@@ -80,7 +80,10 @@ async function kindOf({ descriptor, path }: LayerFile): Promise<FilesystemKind> 
 export async function extractErofs({ descriptor, path }: LayerFile, tree: string): Promise<void> {
   const most = `--fsize=${freeUnpacked + mostUnpacked * descriptor.size}`;
   const args = [most, "fsck.erofs", `--extract=${tree}`, "--no-preserve-owner", path];
-  await run("prlimit", args, { timeoutMs, env: sbin() });
+  const env = sbin();
+  // By itself first, so that it is it that is missing where it is.
+  await run("fsck.erofs", ["-V"], { env });
+  await run("prlimit", args, { timeoutMs, env });
 }
 
 /** All of a squashfs layer in one tar archive: no file is made for each, and no privilege needed for any. */

@@ -98,7 +98,7 @@ async function keptLevels(
 }
 
 /** The newest of each level; of the same release the image's. @throws MosError `set-conflict` */
-export function newestOf(levels: readonly ReadLevel[]): readonly ReadLevel[] {
+function newestOf(levels: readonly ReadLevel[]): readonly ReadLevel[] {
   const newest = new Map<string, ReadLevel>();
   for (const level of levels) {
     const key = levelName(level.audience);

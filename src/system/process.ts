@@ -11,6 +11,7 @@ const packages: Readonly<Record<string, string>> = {
   sqfs2tar: "squashfs-tools-ng",
   tar2sqfs: "squashfs-tools-ng",
   "mkfs.erofs": "erofs-utils",
+  "fsck.erofs": "erofs-utils",
   systemctl: "systemd",
   podman: "podman",
   tar: "tar",
