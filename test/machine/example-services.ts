@@ -114,13 +114,12 @@ esac
     ...target,
     source: sources[target.service_name] ?? sources["web"],
   }));
-  const [another] = targets;
   const musl = {
     ...{
       service_name: "musl",
       source: `rootfs:${await muslRoot()}`,
       version: "1",
-      nsgroup: another?.["nsgroup"],
+      nsgroup: "musl",
     },
     ...{ image: { entrypoint: ["/bin/service"] }, network: { type: "none" } },
   };
