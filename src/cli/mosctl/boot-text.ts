@@ -43,7 +43,12 @@ export function filesText(files: BootStatus["files"]): string | undefined {
   const ofConfigs = files.configs.flatMap(({ config, outcome, problems: [first] }) =>
     first === undefined ? [] : [`${config}: ${outcome}: ${first.message} (${first.code})`],
   );
-  const why = [...ofConfigs, ...files.problems.map(({ message, code }) => `${message} (${code})`)];
+  const { later } = files.levels;
+  const why = [
+    ...ofConfigs,
+    ...files.problems.map(({ message, code }) => `${message} (${code})`),
+    ...(later.length === 0 ? [] : [`left to the running system: ${later.join(", ")}`]),
+  ];
   return [`${files.outcome}: ${filesTexts[files.outcome]}`, ...why].map(escapeControls).join("; ");
 }
 
