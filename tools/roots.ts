@@ -1,7 +1,7 @@
 // Two Debian trees in the cache, made by mmdebstrap from the mirror that this machine's apt uses: the tools root
 // (User-Mode Linux, and programs that this machine's release has too old or not at all) and the guest's base.
 import { copyFile, mkdir, rm, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { aptMirror } from "../src/image/debian-mirror.ts";
 import { run } from "../src/system/process.ts";
 import { cached, monthStamp } from "./cache.ts";
@@ -215,6 +215,66 @@ const busyboxPrograms = {
   serve: endsWhenTold('/bin/busybox httpd -f -p "$1" -h /www'),
   idle: endsWhenTold("/bin/busybox sleep 1000000"),
 };
+
+/**
+ * A program that needs musl: it says a line and waits until it is told to end. In assembly language, because Debian has
+ * musl and no program that is linked with it, and an assembler is a tenth of a compiler. psABI x86-64; musl calls main.
+ */
+const muslProgram = `
+.globl _start
+_start:
+  xor %ebp, %ebp
+  mov (%rsp), %esi
+  lea 8(%rsp), %rdx
+  lea main(%rip), %rdi
+  and $-16, %rsp
+  xor %ecx, %ecx
+  xor %r8d, %r8d
+  xor %r9d, %r9d
+  call __libc_start_main@PLT
+main:
+  push %rbx
+  mov $15, %edi
+  lea quit(%rip), %rsi
+  call signal@PLT
+  lea text(%rip), %rdi
+  call puts@PLT
+  xor %edi, %edi
+  call fflush@PLT
+wait:
+  call pause@PLT
+  jmp wait
+quit:
+  xor %edi, %edi
+  call _exit@PLT
+.section .rodata
+text: .asciz "a program of musl runs"
+.section .note.GNU-stack, "", @progbits
+`;
+
+/** A service with another C library than the guest's: nothing but one program, and Debian's package `musl`. */
+export function muslRoot(): Promise<string> {
+  return cached("musl", [recipe, suite, monthStamp(), muslProgram], (path) =>
+    step(`linking a program with Debian's musl (${suite}) into a root file system`, async () => {
+      const whole = `${path}.whole`;
+      await debootstrap(whole, ["musl", "binutils"], "extract");
+      for (const name of ["lib", "lib64", "bin", "sbin"])
+        await symlink(`usr/${name}`, join(whole, name)).catch(() => undefined);
+      const [loader, library] = ["lib/ld-musl-x86_64.so.1", "lib/x86_64-linux-musl/libc.so"];
+      await writeFile(join(whole, "service.s"), muslProgram);
+      await run("chroot", [whole, "/usr/bin/as", "-o", "/service.o", "/service.s"]);
+      const link = ["-pie", "-z", "now", `--dynamic-linker=/${loader}`, "-o", "/service"];
+      // By -l, so that it needs "libc.so", which is what musl's loader itself is.
+      await run("chroot", [whole, "/usr/bin/ld", ...link, "/service.o", `-L/${dirname(library)}`, "-lc"]);
+      for (const name of ["bin", "etc", "dev", "proc", "sys", "run", "tmp", "lib"])
+        await mkdir(join(path, name), { recursive: true });
+      await copyFile(join(whole, "service"), join(path, "bin/service"));
+      await copyFile(join(whole, library), join(path, loader));
+      await writeFile(join(path, "etc/passwd"), "root:x:0:0:root:/:/bin/false\n");
+      await rm(whole, { recursive: true });
+    }),
+  );
+}
 
 /** The tree with QEMU's programs for disk images. */
 export function diskToolsRoot(): Promise<string> {

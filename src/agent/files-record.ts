@@ -18,6 +18,8 @@ const filesSchema = z.strictObject({
   sets: z.array(z.string()),
   /** Apps whose files were put back. */
   apps: z.array(z.string()),
+  /** Sets in levels of which something was put to its place, and those whose destination cannot be written yet. */
+  levels: z.strictObject({ restored: z.array(z.string()), later: z.array(z.string()) }),
   /** Of configurations, in their order. */
   configs: z.array(
     z.strictObject({
@@ -57,13 +59,15 @@ export function openGate(places: Places): void {
   rmSync(gatePath(places), { force: true });
 }
 
-/** Whole or not at all for who reads it. */
-export function writeFilesRecord(places: Places, record: FilesRecord): void {
+/**
+ * Whole or not at all for who reads it.
+ * @param isDone nothing of it is left to the running system
+ */
+export function writeFilesRecord(places: Places, record: FilesRecord, isDone: boolean): void {
   mkdirSync(places.run, { recursive: true, mode: 0o755 });
   const path = recordPath(places);
   writeFileSync(`${path}.part`, `${JSON.stringify(record)}\n`, { mode: 0o644 });
   renameSync(`${path}.part`, path);
   // For mos-sets.service, which then has nothing to do.
-  if (record.outcome !== "no-state" && record.problems.length === 0)
-    writeFileSync(join(places.run, "sets-done"), "");
+  if (record.outcome !== "no-state" && isDone) writeFileSync(join(places.run, "sets-done"), "");
 }

@@ -6,6 +6,8 @@ import { existsSync } from "node:fs";
 import { exitCodes } from "../errors/catalogue.ts";
 import { asMosError } from "../errors/mos-error.ts";
 import { bootDirectory, type ConfigOutcome, installBootFiles } from "../signed-files/boot-files.ts";
+import { levelPlaces, setPlaces } from "../signed-sets/places.ts";
+import type { LevelPlaces } from "../signed-sets/read-levels.ts";
 import { unitOf } from "../signed-sets/set-units.ts";
 import { loadPolicy } from "../trust/policy.ts";
 import { type AgentContext, deviceContext } from "./context.ts";
@@ -22,13 +24,18 @@ interface FilesPlaces {
   /** Of sets (src/signed-sets/ledger.ts), and the versions of apps that are kept (src/apps/kept.ts). */
   readonly sets: string;
   readonly apps: string;
+  /** Of sets in levels (src/signed-sets/read-levels.ts). */
+  readonly levels: LevelPlaces;
   readonly configurations: string;
+  /** Of public keys of apps and of sets in levels; without any, those of every device. */
+  readonly keys: readonly string[];
   /** What the destinations of sets are below. */
   readonly root: string;
 }
 
 const devicePlaces: FilesPlaces = {
-  ...{ sets: "/var/lib/mos/sets", apps: "/var/lib/mos/apps", configurations: bootDirectory, root: "/" },
+  ...{ sets: setPlaces.state, apps: "/var/lib/mos/apps", levels: levelPlaces },
+  ...{ configurations: bootDirectory, keys: [], root: setPlaces.root },
 };
 
 function problemOf(error: unknown): Problem {
@@ -41,80 +48,138 @@ interface Settled {
   readonly sets: readonly string[];
   /** Apps whose files were put back. */
   readonly apps: readonly string[];
+  readonly levels: { readonly restored: readonly string[]; readonly later: readonly string[] };
   readonly problems: readonly Problem[];
 }
 
-async function recover({ sets, root }: FilesPlaces, leaveReadOnly: boolean): Promise<Settled> {
-  const { hasJournals } = await import("../signed-sets/ledger.ts");
-  if (!(await hasJournals(sets))) return { sets: [], apps: [], problems: [] };
+const nothing: Settled = { sets: [], apps: [], levels: { restored: [], later: [] }, problems: [] };
+
+/** Whether a change of a set was begun and is not done. */
+async function hasUnfinished({ sets }: FilesPlaces): Promise<boolean> {
+  return await (await import("../signed-sets/ledger.ts")).hasJournals(sets);
+}
+
+async function recover(where: FilesPlaces, leaveReadOnly: boolean): Promise<Settled> {
+  if (!(await hasUnfinished(where))) return nothing;
+  const { sets, root } = where;
   const { recoverSets } = await import("../signed-sets/install-set.ts");
   try {
-    return { sets: await recoverSets({ state: sets, root }, { leaveReadOnly }), apps: [], problems: [] };
+    return { ...nothing, sets: await recoverSets({ state: sets, root }, { leaveReadOnly }) };
   } catch (error) {
-    return { sets: [], apps: [], problems: [problemOf(error)] };
+    return { ...nothing, problems: [problemOf(error)] };
   }
 }
 
-async function restore({ sets: state, apps, root }: FilesPlaces): Promise<Settled> {
-  if (!existsSync(apps)) return { sets: [], apps: [], problems: [] };
+async function restoreInLevels(
+  device: Pick<AgentContext, "trust">,
+  { sets: state, levels, keys, root }: FilesPlaces,
+  leaveReadOnly: boolean,
+): Promise<Settled> {
+  if (!existsSync(levels.image) && !existsSync(levels.kept)) return nothing;
+  const [{ restoreLevels }, { levelIdentity }, { deviceKeys }] = await Promise.all([
+    import("../signed-sets/restore-levels.ts"),
+    import("./level-identity.ts"),
+    import("../signed-files/device-keys.ts"),
+  ]);
+  try {
+    const identity = await levelIdentity(device);
+    const where = { places: { state, root, ...levels }, keys: deviceKeys([], keys), identity };
+    const { restored, later, failed } = await restoreLevels(where, { leaveReadOnly });
+    const problems = failed.map(({ name, error: { code, message } }) => ({
+      code,
+      message: `set ${name}: ${message}`,
+    }));
+    return { ...nothing, levels: { restored, later }, problems };
+  } catch (error) {
+    return { ...nothing, problems: [problemOf(error)] };
+  }
+}
+
+async function restore({ sets: state, apps, root, keys: directories }: FilesPlaces): Promise<Settled> {
+  if (!existsSync(apps)) return nothing;
   const { restoreApps } = await import("../apps/restore.ts");
-  const keys = async () => (await import("../signed-files/device-keys.ts")).deviceKeys();
+  const keys = async () => (await import("../signed-files/device-keys.ts")).deviceKeys([], directories);
   try {
     const { restored, failed } = await restoreApps({ state, root }, apps, keys);
     const problems = failed.map(({ name, error: { code, message } }) => ({
       code,
       message: `app ${name}: ${message}`,
     }));
-    return { sets: [], apps: restored, problems };
+    return { ...nothing, apps: restored, problems };
   } catch (error) {
-    return { sets: [], apps: [], problems: [problemOf(error)] };
+    return { ...nothing, problems: [problemOf(error)] };
   }
 }
 
-/** Sets that were interrupted, then apps that are missing. In an initrd, what cannot be written yet is left alone. */
-async function settle(where: FilesPlaces, leaveReadOnly: boolean): Promise<Settled> {
+/**
+ * Sets that were interrupted, then apps that are missing, then sets in levels. In an initrd, what cannot be written yet is
+ * left alone.
+ */
+async function settle(
+  device: Pick<AgentContext, "trust">,
+  where: FilesPlaces,
+  leaveReadOnly: boolean,
+): Promise<Settled> {
   const first = await recover(where, leaveReadOnly);
   const then = await restore(where);
-  return { sets: first.sets, apps: then.apps, problems: [...first.problems, ...then.problems] };
+  const last = await restoreInLevels(device, where, leaveReadOnly);
+  const problems = [...first.problems, ...then.problems, ...last.problems];
+  return { sets: first.sets, apps: then.apps, levels: last.levels, problems };
 }
 
 function outcomeOf(
-  { sets, apps, problems }: Settled,
+  { sets, apps, levels, problems }: Settled,
   configs: readonly ConfigOutcome[],
 ): FilesRecord["outcome"] {
   const isWhole = configs.every(({ outcome }) => outcome === "installed" || outcome === "unchanged");
-  if (problems.length > 0 || !isWhole) return "incomplete";
-  return sets.length + apps.length > 0 || configs.some(({ outcome }) => outcome === "installed")
+  if (problems.length + levels.later.length > 0 || !isWhole) return "incomplete";
+  return sets.length + apps.length + levels.restored.length > 0 ||
+    configs.some(({ outcome }) => outcome === "installed")
     ? "installed"
     : "unchanged";
 }
 
+/** As the record has it. */
+function listsOf({
+  sets,
+  apps,
+  levels,
+  problems,
+}: Settled): Omit<FilesRecord, "version" | "outcome" | "configs"> {
+  const { restored, later } = levels;
+  return {
+    ...{ sets: [...sets], apps: [...apps], problems: [...problems] },
+    levels: { restored: [...restored], later: [...later] },
+  };
+}
+
 /** Never throws but for a defect. */
 async function initrdFiles(
-  { places }: Pick<AgentContext, "places">,
-  where: FilesPlaces = devicePlaces,
+  device: Pick<AgentContext, "places" | "trust">,
+  where: FilesPlaces,
 ): Promise<FilesRecord> {
-  const state = stateReport(places);
+  const state = stateReport(device.places);
   if (state?.startsWith("missing ")) {
     const problem = { code: "state-missing", message: `cannot find the device's state: ${state}` };
-    return { version: 1, outcome: "no-state", sets: [], apps: [], configs: [], problems: [problem] };
+    return { version: 1, outcome: "no-state", ...listsOf({ ...nothing, problems: [problem] }), configs: [] };
   }
-  const settled = await settle(where, true);
+  const settled = await settle(device, where, true);
   const configs = await installBootFiles(where.configurations);
   return {
     version: 1,
     outcome: outcomeOf(settled, configs),
-    sets: [...settled.sets],
-    apps: [...settled.apps],
+    ...listsOf(settled),
     configs: configs.map(({ config, outcome, written, problems: why }) => ({
       ...{ config, outcome, written: written.length, problems: why.slice(0, shownProblems) },
     })),
-    problems: [...settled.problems],
   };
 }
 
-function report({ sets, apps, configs, problems }: Omit<FilesRecord, "version" | "outcome">): void {
+function report({ sets, apps, levels, configs, problems }: Omit<FilesRecord, "version" | "outcome">): void {
   if (apps.length > 0) log.info({ apps }, "the files of apps are in their place");
+  if (levels.restored.length > 0) log.info({ sets: levels.restored }, "signed sets are as their levels say");
+  if (levels.later.length > 0)
+    log.warn({ sets: levels.later }, "signed sets cannot be written to their place yet");
   for (const name of sets)
     log.info({ set: name }, "an interrupted installation of a signed set was finished");
   for (const { config, outcome, written, problems: why } of configs) {
@@ -147,11 +212,16 @@ async function mayDoWithout({ trust }: AgentContext): Promise<boolean> {
  * What is done in the initrd, and written down. Where the policy wants signed files, the gate is closed before anything
  * is tried (mos-gate.sh), so that it is closed also when this is killed.
  */
-export async function initrdFilesStage(context: AgentContext, where?: FilesPlaces): Promise<FilesRecord> {
+export async function initrdFilesStage(
+  context: AgentContext,
+  where: FilesPlaces = devicePlaces,
+): Promise<FilesRecord> {
   const isOptional = await mayDoWithout(context);
   if (!isOptional) closeGate(context.places);
   const record = await initrdFiles(context, where);
-  writeFilesRecord(context.places, record);
+  const { problems, levels } = record;
+  const isDone = problems.length + levels.later.length === 0 && !(await hasUnfinished(where));
+  writeFilesRecord(context.places, record, isDone);
   if (!isOptional && !isRefused(record)) openGate(context.places);
   return record;
 }
@@ -165,9 +235,10 @@ export async function initrdMain(): Promise<void> {
 
 /** In the running system, where the initrd has not done it. Exits with 4 when something is not there now. */
 export async function setsMain(): Promise<void> {
-  const settled = await settle(devicePlaces, false);
-  report({ sets: [...settled.sets], apps: [...settled.apps], configs: [], problems: [...settled.problems] });
-  if (settled.sets.length + settled.apps.length > 0) await activate([]);
+  const settled = await settle(deviceContext(), devicePlaces, false);
+  report({ ...listsOf(settled), configs: [] });
+  const changed = [...settled.sets, ...settled.apps, ...settled.levels.restored];
+  if (changed.length > 0) await activate([]);
   if (settled.problems.length > 0) process.exitCode = exitCodes.refused;
 }
 
@@ -188,7 +259,7 @@ export async function runningMain(): Promise<void> {
     problems: [...rest.problems],
     written: written.length,
   }));
-  report({ sets: [], apps: [], configs: counted, problems: [] });
+  report({ ...listsOf(nothing), configs: counted });
   const written = configs.flatMap((config) => config.written);
   if (written.length > 0) await activate(written);
   if (configs.some(({ outcome }) => outcome === "refused")) process.exitCode = exitCodes.refused;

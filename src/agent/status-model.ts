@@ -89,6 +89,24 @@ export interface BootStatus {
   readonly files?: Omit<FilesRecord, "version">;
 }
 
+/** A signed set in levels, as it is on this device. */
+interface SetStatus {
+  readonly name: string;
+  readonly destination: string;
+  /** Those that count on this device. */
+  readonly levels: readonly {
+    /** `everybody`, `class:NAME` or `machine:NAME`. */
+    readonly level: string;
+    readonly serial: number;
+    readonly source: "image" | "kept";
+    /** How many files come from it, and the first of them. */
+    readonly files: number;
+    readonly paths: readonly string[];
+  }[];
+  /** Why nothing can be said. */
+  readonly error?: ErrorDocument;
+}
+
 export interface Status {
   readonly version: 1;
   /** `ok`: everything runs; `degraded`: something does not; `none`: nothing was applied; `refused`: not verified. */
@@ -106,6 +124,8 @@ export interface Status {
     readonly bases?: readonly string[];
   };
   readonly boot?: BootStatus;
+  /** Signed sets in levels; absent where there are none. */
+  readonly sets?: readonly SetStatus[];
   /** What the agent is doing to the device right now. */
   readonly operation?: OperationInfo;
   /** What the system was started from; absent where that is no root that mos can update. */

@@ -29,6 +29,7 @@ import { type Active, loadActive } from "./active.ts";
 import { bootStatus } from "./boot-status.ts";
 import type { AgentContext } from "./context.ts";
 import { secureBootStatus } from "./firmware.ts";
+import { levelStatus } from "./level-status.ts";
 import type { LoadedGeneration, LoadedImage, TargetProblem } from "./load.ts";
 import { actualDigest, timestamp, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
 import { readRecovery } from "./recovery.ts";
@@ -63,7 +64,8 @@ interface Observed {
 /** The status of this device. Never throws for what is wrong with the device: that is what it reports. */
 export async function status(context: AgentContext): Promise<Status> {
   const started = await startedSystem(context);
-  const known = { ...bootStatus(context), ...systemStatus(started), ...(await failuresOf(context)) };
+  const [sets, failures] = [await levelStatus(context), await failuresOf(context)];
+  const known = { ...bootStatus(context), ...sets, ...systemStatus(started), ...failures };
   let active: Active;
   try {
     active = await loadActive(context);

@@ -5,13 +5,8 @@ import type { KeyObject } from "node:crypto";
 import { basename, join } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
 import type { Activation } from "../signed-sets/activation.ts";
-import {
-  type InstalledSet,
-  installSet,
-  removeSet,
-  type SetNeeds,
-  type SetPlaces,
-} from "../signed-sets/install-set.ts";
+import type { InstalledSet, SetPlaces } from "../signed-sets/bring.ts";
+import { installSet, removeSet, type SetNeeds } from "../signed-sets/install-set.ts";
 import { type Ledger, readJournals, readLedgers } from "../signed-sets/ledger.ts";
 import { type App, type AppImage, imagesName, type SetManifest } from "../signed-sets/set-manifest.ts";
 import { unitsOf } from "../signed-sets/set-units.ts";

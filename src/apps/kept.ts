@@ -1,20 +1,11 @@
 // Versions of apps that are kept, so that one can come back: the signed set of each without its images, in
 // STATE/NAME/SERIAL. Whole or not there: written beside, and given its name last.
-import { constants, createReadStream, existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { MosError, systemCode } from "../errors/mos-error.ts";
-import { refuseMixed } from "../signed-sets/read-set.ts";
-import {
-  manifestName,
-  parseSetManifest,
-  type SetEntry,
-  type SetManifest,
-  signatureName,
-} from "../signed-sets/set-manifest.ts";
-import { makeDirectory, moveFile, removeTree, removeWhole } from "../system/atomic-file.ts";
-import { copyChecked } from "../system/copy-checked.ts";
-import { createDirectory, createSymlink, exchange, openFile, syncDirectory } from "../system/durable.ts";
+import { beside, copyFile, keepTree, place } from "../signed-sets/keep-tree.ts";
+import { manifestName, parseSetManifest, type SetManifest } from "../signed-sets/set-manifest.ts";
+import { removeWhole } from "../system/atomic-file.ts";
 
 /** Where a version of an app is kept. */
 export function keptPath(apps: string, name: string, serial: number): string {
@@ -28,33 +19,6 @@ async function namesIn(directory: string): Promise<readonly string[]> {
     if (systemCode(error) === "ENOENT") return [];
     throw error;
   }
-}
-
-const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-
-/** Copies a file durably but for its name, in pieces. */
-async function copyFile(from: string, to: string): Promise<void> {
-  await using file = await openFile(to, newFile, 0o600);
-  for await (const piece of createReadStream(from)) await file.writeFile(piece);
-  await file.sync();
-}
-
-/** Puts a directory that was written durably beside its place into it: there is one at every moment from the first on. */
-async function place(temporary: string, path: string): Promise<void> {
-  await syncDirectory(temporary);
-  if (!existsSync(path)) return await moveFile(temporary, path);
-  await exchange(temporary, path);
-  await syncDirectory(dirname(path));
-  await removeTree(temporary);
-}
-
-/** An empty directory beside the place of a version. What a power cut left there goes. */
-async function beside(path: string): Promise<string> {
-  await makeDirectory(dirname(path), 0o700);
-  const temporary = join(dirname(path), `.${basename(path)}.new`);
-  await removeTree(temporary);
-  await createDirectory(temporary, 0o700);
-  return temporary;
 }
 
 /** Keeps a version that has no list of its own: as the archive that it came in, with its signature. */
@@ -92,18 +56,6 @@ export async function readKept(
   }
 }
 
-/** Copies one entry durably but for its name. @throws MosError `set-mixed` */
-async function copyEntry(tree: string, to: string, entry: SetEntry): Promise<void> {
-  const at = join(to, entry.path);
-  if (entry.type === "directory") return await createDirectory(at, 0o700);
-  if (entry.type === "symlink") return await createSymlink(entry.target, at);
-  await using file = await openFile(at, newFile, 0o600);
-  if (!(await copyChecked(join(tree, entry.path), file, Buffer.from(entry.sha512, "hex"), entry.size))) {
-    refuseMixed([`${entry.path} has other content than listed`], tree);
-  }
-  await file.sync();
-}
-
 /**
  * Keeps a version without its images.
  * @param tree where it is, with its list and the signature
@@ -114,15 +66,7 @@ export async function keep(
   tree: string,
   { name, serial, entries }: SetManifest,
 ): Promise<void> {
-  const path = keptPath(apps, name, serial);
-  if (tree === path) return;
-  const temporary = await beside(path);
-  for (const entry of entries) await copyEntry(tree, temporary, entry);
-  for (const file of [manifestName, signatureName]) await copyFile(join(tree, file), join(temporary, file));
-  for (const { path: inside } of entries.filter(({ type }) => type === "directory")) {
-    await syncDirectory(join(temporary, inside));
-  }
-  await place(temporary, path);
+  await keepTree(tree, keptPath(apps, name, serial), entries);
 }
 
 /** Serials of what is kept of each app. */

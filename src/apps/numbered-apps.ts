@@ -2,7 +2,8 @@
 // one after the other, data first. What is kept of a version is the archive with its signature, which is checked again
 // whenever the version comes back.
 
-import { type InstalledSet, installSet, removeSet, type SetNeeds } from "../signed-sets/install-set.ts";
+import type { InstalledSet } from "../signed-sets/bring.ts";
+import { installSet, removeSet, type SetNeeds } from "../signed-sets/install-set.ts";
 import { type Ledger, readLedgers } from "../signed-sets/ledger.ts";
 import { withSetTree } from "../signed-sets/open-source.ts";
 import type { AppDevice, AppOptions } from "./apps.ts";

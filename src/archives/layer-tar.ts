@@ -59,36 +59,48 @@ function plainPath(path: string): string {
   return names.join("/");
 }
 
+/** Kernel, Documentation/filesystems/overlayfs.rst: of a directory, that nothing of the layers below shows through. */
+export const opaqueAttribute = "trusted.overlay.opaque";
+
+/** `image`: what a builder of images makes; `overlay`: a layer that is mounted, with the overlay's own marks. */
+type LayerKind = "image" | "overlay";
+
 /** Attributes that have a meaning elsewhere than where the image was built; others are that place's own. */
-function keepXattr(name: string): boolean {
+function keepXattr(name: string, kind: LayerKind): boolean {
+  if (kind === "overlay" && name === opaqueAttribute) return true;
   // What an overlay would obey: where a directory "really" is, that a file's content is elsewhere.
   if (name.startsWith("trusted.")) refuseArchive("it has an extended attribute of the host's", name);
   return name === "security.capability" || name.startsWith("user.");
 }
 
-function addRecords(bytes: Buffer, known: Extended): void {
+function addRecords(bytes: Buffer, known: Extended, kind: LayerKind): void {
   for (const { key, value } of paxRecords(bytes)) {
     if (key.startsWith("GNU.sparse")) refuseArchive("it has a sparse file");
     if (key === "path" || key === "linkpath") known[key] = paxText(value);
     else if (key === "size" || key === "uid" || key === "gid") known[key] = paxSize(value);
     else if (key === "mtime") known.mtime = paxTime(value);
-    else if (key.startsWith("SCHILY.xattr.") && keepXattr(key.slice("SCHILY.xattr.".length)))
+    else if (key.startsWith("SCHILY.xattr.") && keepXattr(key.slice("SCHILY.xattr.".length), kind))
       known.xattrs.set(key.slice("SCHILY.xattr.".length), Buffer.from(value));
   }
 }
 
-async function addExtended(source: TarBytes, { type, size }: TarHeader, known: Extended): Promise<void> {
+async function addExtended(
+  source: TarBytes,
+  { type, size }: TarHeader,
+  known: Extended,
+  kind: LayerKind,
+): Promise<void> {
   if (size > maxExtended) refuseArchive("a name or an extended header in it is too long");
   const content = await source.take(size);
   await source.take(padding(size));
   if (type === "L") known.path = tarText(content);
   else if (type === "K") known.linkpath = tarText(content);
-  else if (type === "x") addRecords(content, known);
+  else if (type === "x") addRecords(content, known, kind);
   else if (paxRecords(content).some(({ key }) => key !== "comment"))
     refuseArchive("it says something of all members at once");
 }
 
-function member(found: TarHeader, known: Extended): LayerMember {
+function member(found: TarHeader, known: Extended, kind: LayerKind): LayerMember {
   const written = known.path ?? found.path();
   const path = plainPath(written);
   const type = types[found.type];
@@ -100,7 +112,7 @@ function member(found: TarHeader, known: Extended): LayerMember {
   if (type !== "file" && size !== 0) refuseArchive("it has content where there is none", path.slice(0, 200));
   if (path === "" && type !== "directory" && !isOldDirectory)
     refuseArchive("its root is not a directory", written.slice(0, 200));
-  if (type === "char" && found.major === 0 && found.minor === 0)
+  if (kind === "image" && type === "char" && found.major === 0 && found.minor === 0)
     refuseArchive("it has a device that an overlay takes for a deleted file", path.slice(0, 200));
   if (type === "symlink" && (link === "" || Buffer.byteLength(link) > 4095))
     refuseArchive("it has a link to nothing", path.slice(0, 200));
@@ -123,13 +135,14 @@ function member(found: TarHeader, known: Extended): LayerMember {
  * Goes through the members of a layer.
  * @param pieces its bytes, unpacked
  * @param limit how many of them there may be
- * @param each gets every member, and of a file its content, which it need not read to its end
+ * @param each gets every member, and of a file its content, which it need not read to its end, and where that begins
  * @throws MosError `archive-refused`
  */
 export async function readLayerTar(
   pieces: AsyncIterable<Uint8Array>,
   limit: number,
-  each: (member: LayerMember, content: AsyncIterable<Buffer>) => Promise<void>,
+  each: (member: LayerMember, content: AsyncIterable<Buffer>, offset: number) => Promise<void>,
+  kind: LayerKind = "image",
 ): Promise<void> {
   const source = new TarBytes(pieces, limit);
   let known: Extended = { xattrs: new Map() };
@@ -140,13 +153,13 @@ export async function readLayerTar(
     if (bytes.every((byte) => byte === 0)) break;
     const found = tarHeader(bytes);
     if (["x", "g", "L", "K"].includes(found.type)) {
-      await addExtended(source, found, known);
+      await addExtended(source, found, known, kind);
       continue;
     }
-    const one = member(found, known);
+    const one = member(found, known, kind);
     known = { xattrs: new Map() };
     const content = source.upTo(one.size);
-    await each(one, content);
+    await each(one, content, source.position);
     // What was not read.
     for await (const _ of content);
     if (!(await source.isAtEnd())) await source.take(padding(one.size));

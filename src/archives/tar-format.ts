@@ -25,6 +25,11 @@ export class TarBytes {
     this.limit = limit;
   }
 
+  /** How many bytes were taken. */
+  get position(): number {
+    return this.given - this.rest.length;
+  }
+
   private async more(): Promise<boolean> {
     const { done, value } = await this.pieces.next();
     if (done === true) return false;

@@ -29,8 +29,19 @@ export interface Found {
   /** Where that is on this machine. */
   readonly host: string;
   readonly kind: "file" | "directory" | "other";
+  /** Of a file that is a part of `host`: where its content is in it (bytes). */
+  readonly part?: { readonly offset: number; readonly size: number };
   /** Somebody may execute it. */
   readonly isExecutable: boolean;
+}
+
+/** One name in a layer; `target` of a symbolic link. `gone`: what the layers below have there does not count. */
+export type LayerEntry = { readonly found: Found; readonly target?: string } | "gone";
+
+/** A layer that is no directory. */
+export interface LayerView {
+  /** @param path absolute, without links; undefined where the layer says nothing of it */
+  readonly entry: (path: string) => LayerEntry | undefined;
 }
 
 /** MAXSYMLINKS of Linux (include/linux/namei.h): more links on one way are ELOOP. */
@@ -40,11 +51,11 @@ const maxPath = 4096;
 
 export class RootTree {
   /** Topmost first. */
-  private readonly layers: readonly string[];
+  private readonly layers: readonly LayerView[];
 
-  /** @param layers directories, the topmost first */
-  constructor(layers: readonly string[]) {
-    this.layers = layers;
+  /** @param layers directories and other layers, the topmost first */
+  constructor(layers: readonly (string | LayerView)[]) {
+    this.layers = layers.map((layer) => (typeof layer === "string" ? inDirectory(layer) : layer));
   }
 
   /**
@@ -79,16 +90,11 @@ export class RootTree {
   }
 
   /** One name, whose directory has no links in its path. */
-  private entry(path: string): { readonly found: Found; readonly target?: string } | undefined {
+  private entry(path: string): Exclude<LayerEntry, "gone"> | undefined {
     for (const layer of this.layers) {
-      const host = join(layer, path);
-      const stat = statOf(host);
-      if (stat === undefined) continue;
-      // Overlayfs: a character device 0:0 says that what is below is gone.
-      if (stat.isCharacterDevice() && stat.rdev === 0) return undefined;
-      const kind = stat.isFile() ? "file" : stat.isDirectory() ? "directory" : "other";
-      const found = { path, host, kind, isExecutable: (stat.mode & 0o111) !== 0 } as const;
-      return stat.isSymbolicLink() ? { found, target: readlinkSync(host) } : { found };
+      const entry = layer.entry(path);
+      if (entry === "gone") return undefined;
+      if (entry !== undefined) return entry;
     }
     return undefined;
   }
@@ -102,11 +108,29 @@ export class RootTree {
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw new MosError("io-failed", `${found.path} is no file`, { about: found.path });
-      return use({ size: stat.size, read: (offset, length) => readAt(fd, offset, length) });
+      const { offset: start, size } = found.part ?? { offset: 0, size: stat.size };
+      const read = (offset: number, length: number): Uint8Array =>
+        readAt(fd, start + offset, Math.max(0, Math.min(length, size - offset)));
+      return use({ size, read });
     } finally {
       closeSync(fd);
     }
   }
+}
+
+function inDirectory(layer: string): LayerView {
+  return {
+    entry: (path) => {
+      const host = join(layer, path);
+      const stat = statOf(host);
+      if (stat === undefined) return undefined;
+      // Overlayfs: a character device 0:0 says that what is below is gone.
+      if (stat.isCharacterDevice() && stat.rdev === 0) return "gone";
+      const kind = stat.isFile() ? "file" : stat.isDirectory() ? "directory" : "other";
+      const found = { path, host, kind, isExecutable: (stat.mode & 0o111) !== 0 } as const;
+      return stat.isSymbolicLink() ? { found, target: readlinkSync(host) } : { found };
+    },
+  };
 }
 
 function statOf(host: string): Stats | undefined {

@@ -245,6 +245,12 @@ export const catalogue = {
     means: "A signed set would replace what does not belong to it.",
     hint: "Remove the file, or take it over with --force.",
   },
+  "set-undecided": {
+    exit: refused,
+    means:
+      "A signed set is for devices of a class or for one machine, and nothing that is trusted says what this device is.",
+    hint: "The policy names the device's classes; its certificate, or else the policy, the machine.",
+  },
   "app-invalid": {
     exit: input,
     means: "An app cannot be made of what was given for it.",

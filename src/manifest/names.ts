@@ -22,6 +22,19 @@ export const secretNameSchema = z
   .max(64, "must not be longer than 64 characters")
   .regex(namePattern, "may have letters, digits, '_', '.' and '-' only, beginning with a letter or digit");
 
+/** A class of devices, such as `kiosk`. */
+export const classSchema = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9._-]{0,63}$/,
+    "must be a class: lower-case letters, digits and . _ -, beginning with a letter or digit",
+  );
+
+/** What one machine is called: SN of a device's certificate (src/trust/product.ts), or what its policy says. */
+export const machineSchema = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,255}$/, "must be the name of a machine: printable, without spaces");
+
 /** Free text that people see and that lands in unit files: printable, on one line. */
 export function lineSchema(max: number): z.ZodType<string> {
   return z

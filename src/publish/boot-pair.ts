@@ -1,19 +1,16 @@
 // Whether the kernel image (bootkit) and the root (hostfs) of a manifest belong together: found out from the layers as
 // they are published, because a device that is given others refuses them.
-import { createHash } from "node:crypto";
-import { createWriteStream } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { checkPair } from "../boot/pair.ts";
 import { ukiFacts } from "../boot/uki-facts.ts";
-import { MosError, systemCode } from "../errors/mos-error.ts";
+import { systemCode } from "../errors/mos-error.ts";
 import { checkLayerKind, rootHashOf } from "../layers/media-type.ts";
 import type { ImportManifest } from "../manifest/schema.ts";
-import { digestFromHex } from "../oci/digest.ts";
 import { parseManifest } from "../oci/model.ts";
 import { run } from "../system/process.ts";
 import type { PreparedImage } from "./images.ts";
+import { extractErofs, saveLayer } from "./layer-file.ts";
 
 const timeoutMs = 600_000;
 
@@ -25,33 +22,12 @@ async function kernelOf(image: PreparedImage, workDirectory: string): Promise<Ui
   if (layer === undefined || blob === undefined || layers.length > 1) return undefined;
   const work = await mkdtemp(join(workDirectory, "bootkit-"));
   try {
-    const file = join(work, "layer");
-    const hash = createHash("sha256");
-    await pipeline(
-      blob.open(),
-      async function* (pieces: AsyncIterable<Uint8Array>) {
-        for await (const piece of pieces) {
-          hash.update(piece);
-          yield piece;
-        }
-      },
-      createWriteStream(file),
-    );
-    if (digestFromHex(hash.digest("hex")) !== layer.digest) {
-      throw new MosError(
-        "digest-mismatch",
-        "cannot use the layer of bootkit: it is not what its image says",
-        {
-          about: layer.digest,
-        },
-      );
-    }
+    const file = await saveLayer(blob, join(work, "layer"));
     const tree = join(work, "tree");
     const env = { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
-    if (checkLayerKind(layer) === "erofs")
-      await run("fsck.erofs", [`--extract=${tree}`, "--no-preserve", file], { timeoutMs, env });
+    if (checkLayerKind(layer) === "erofs") await extractErofs(file, tree);
     else
-      await run("rdsquashfs", ["--quiet", "--unpack-root", tree, "--unpack-path", "/", file], {
+      await run("rdsquashfs", ["--quiet", "--unpack-root", tree, "--unpack-path", "/", file.path], {
         timeoutMs,
         env,
       });

@@ -1,29 +1,32 @@
 // The image of each target, wherever it comes from: copied from a registry or a layout, or packed from a root
 // file system. What a device could not open under dm-verity is refused here, where it can still be mended.
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
-import { MosError, systemCode } from "../errors/mos-error.ts";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { LayerView } from "../elf/root-tree.ts";
+import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
 import { checkLayerKind, rootHashOf } from "../layers/media-type.ts";
 import { type LayerFormat, type PackedLayer, packLayer } from "../layers/pack.ts";
 import type { ImportTarget } from "../manifest/schema.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type BuiltImage, buildImage, rebuildImage } from "../oci/image.ts";
 import { manifestOfAnyFormat } from "../oci/mirrors.ts";
-import { type Descriptor, limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts";
+import {
+  type Descriptor,
+  type ImageConfig,
+  limits,
+  mediaTypes,
+  parseConfig,
+  parseManifest,
+} from "../oci/model.ts";
 import { openImage } from "../oci/open.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 import type { WritableRepository } from "../oci/source.ts";
 import { argvOf } from "../services/process.ts";
 import { convertLayers, isTarLayer } from "./convert.ts";
-import { checkTarget, runConfigOf, unpackForLook } from "./programs.ts";
+import { type BlobSource, type LayerFile, saveLayer, type ViewedLayer, viewLayer } from "./layer-file.ts";
+import { checkTarget, startsOwnProgram, unpackForLook } from "./programs.ts";
 import { checkReadOnlyPaths } from "./read-only-paths.ts";
-
-/** A blob and where its bytes are. */
-interface BlobSource {
-  readonly descriptor: Descriptor;
-  readonly open: () => AsyncIterable<Uint8Array>;
-}
 
 /** An image that is ready to be sent somewhere. */
 export interface PreparedImage {
@@ -44,6 +47,10 @@ interface PrepareOptions {
   readonly baseDirectory: string;
   /** Layers that were converted already, for the other images of the manifest. */
   readonly converted: Map<string, PackedLayer | undefined>;
+  /** Layers of the image before, by their digests: those that two images share are mostly of images in a row. */
+  readonly viewed: Map<Digest, ViewedLayer>;
+  /** Services whose programs are not looked for. */
+  readonly unchecked: ReadonlySet<string>;
 }
 
 /**
@@ -71,7 +78,7 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
   }
   const tree =
     source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
-  checkTarget(target, runConfigOf(target), [tree]);
+  if (!options.unchecked.has(target.service_name)) checkTarget(target, undefined, [tree]);
   checkReadOnlyPaths(target, tree);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
   const { stop_signal, labels, exposed_ports, volumes } = more;
@@ -89,8 +96,8 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
   return builtImage(image, [fileSource(layer)]);
 }
 
-function fileSource({ descriptor, path }: PackedLayer): BlobSource {
-  return { descriptor, open: () => createReadStream(path, { highWaterMark: 1024 * 1024 }) };
+function fileSource({ descriptor, path }: LayerFile): BlobSource & LayerFile {
+  return { descriptor, path, open: () => createReadStream(path, { highWaterMark: 1024 * 1024 }) };
 }
 
 /** An image whose documents were made here. */
@@ -179,17 +186,75 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
   });
   const { digest, size } = fetched;
   if (!image.layers.some(isTarLayer)) {
-    const blobs = [image.config, ...image.layers].map(fetchedSource);
+    const layers = await checkExisting(target, config, image.layers.map(fetchedSource), options);
+    const blobs = [fetchedSource(image.config), ...layers];
     return { digest, size, manifest: fetched.bytes, blobs };
   }
   const layers = await convertLayers(image.layers, config, repository, options);
   if (layers.length === 0) throw noLayers(target);
-  const sources = layers.map((layer) => ("path" in layer ? fileSource(layer) : fetchedSource(layer)));
+  const converted = layers.map((layer) => ("path" in layer ? fileSource(layer) : fetchedSource(layer)));
+  const sources = await checkExisting(target, config, converted, options);
   const rebuilt = rebuildImage(
     sources.map(({ descriptor }) => descriptor),
     configBytes,
   );
   return { ...builtImage(rebuilt, sources), source: { digest, size } };
+}
+
+/**
+ * Refuses an image whose program could not start in its own root.
+ * @param layers of the image as devices get it, bottom first
+ * @returns where they are now: what was fetched for this need not be fetched again
+ * @throws MosError `program-unresolved`, `program-malformed`, and what fetching and unpacking throw
+ */
+async function checkExisting(
+  target: ImportTarget,
+  { config }: ImageConfig,
+  layers: readonly BlobSource[],
+  { workDirectory, viewed, unchecked }: PrepareOptions,
+): Promise<readonly BlobSource[]> {
+  if (unchecked.has(target.service_name) || !startsOwnProgram(target, config)) return layers;
+  const work = await mkdtemp(join(workDirectory, "layers-"));
+  const sources: BlobSource[] = [];
+  const views: (LayerView | string)[] = [];
+  for (const [i, layer] of layers.entries()) {
+    const { digest } = layer.descriptor;
+    const known = viewed.get(digest);
+    if (known === undefined) {
+      const file = await fileOf(layer, join(work, String(i)));
+      const view = await viewLayer(file, workDirectory).catch((error: unknown) => {
+        throw unseen(target, error);
+      });
+      viewed.set(digest, view);
+      sources.push(fileSource(file));
+      views.push(view.view);
+    } else {
+      sources.push(layer);
+      views.push(known.view);
+    }
+  }
+  const own = new Set(layers.map(({ descriptor }) => descriptor.digest));
+  for (const [digest, { directory }] of [...viewed].filter(([digest]) => !own.has(digest))) {
+    viewed.delete(digest);
+    await rm(directory, { recursive: true, force: true });
+  }
+  checkTarget(target, config, views.toReversed());
+  return sources;
+}
+
+/** A layer as a file; one that was packed here is one already. */
+async function fileOf(source: BlobSource & { readonly path?: string }, path: string): Promise<LayerFile> {
+  return source.path === undefined
+    ? await saveLayer(source, path)
+    : { descriptor: source.descriptor, path: source.path };
+}
+
+function unseen({ service_name: name, source }: ImportTarget, error: unknown): MosError {
+  const { code, message, problems } = asMosError(error);
+  return new MosError(code, `cannot look for the program of ${name} in its image: ${message}`, {
+    ...{ about: source, problems, cause: error },
+    hint: `Where this build host cannot open the layer: --unchecked ${name}`,
+  });
 }
 
 /** Sends an image; what the destination has already is not sent again. Returns the bytes that were sent. */

@@ -4,54 +4,54 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { checkProgram, type Start } from "../elf/program.ts";
-import { RootTree } from "../elf/root-tree.ts";
+import { type LayerView, RootTree } from "../elf/root-tree.ts";
 import type { ImportManifest, ImportTarget } from "../manifest/schema.ts";
+import type { ImageConfig } from "../oci/model.ts";
+import { argvOf, environmentOf, workingDirectoryOf } from "../services/process.ts";
 import { run } from "../system/process.ts";
-
-/** What an image says of its start; names as in the OCI image specification, "config". */
-export interface RunConfig {
-  readonly entrypoint: readonly string[];
-  readonly cmd: readonly string[];
-  readonly env: readonly string[];
-  readonly workingDirectory: string;
-}
 
 /** The program that the kernel starts in the root of a host (init/main.c, `kernel_init`). */
 const init = "/sbin/init";
 const unpackTimeoutMs = 60 * 60_000;
 
+/** What an image says of its start; undefined for a root that is packed here. */
+type OwnConfig = ImageConfig["config"];
+
 /** What a target starts; undefined when it starts nothing, or something that is not in its own root. */
-function startOf(target: ImportTarget, config: RunConfig): Start | undefined {
+function startOf(target: ImportTarget, own: OwnConfig): Start | undefined {
   if (target.service_type === "fs-only") return undefined;
   if (target.service_type === "hostfs") return { program: init, environment: [], workingDirectory: "/" };
-  const program = config.entrypoint[0] ?? config.cmd[0];
+  const [program] = argvOf(target.image, own);
   if (program === undefined) return undefined;
   const isElsewhere =
     target.storage.some(({ dest }) => program.startsWith(`${dest}/`)) ||
     target.files?.some(({ dest }) => dest === program) === true;
   return isElsewhere
     ? undefined
-    : { program, environment: config.env, workingDirectory: config.workingDirectory };
+    : {
+        program,
+        environment: environmentOf(target.image, own),
+        workingDirectory: workingDirectoryOf(target.image, own),
+      };
+}
+
+/** Whether a target starts something that has to be in its own root. */
+export function startsOwnProgram(target: ImportTarget, own: OwnConfig): boolean {
+  return startOf(target, own) !== undefined;
 }
 
 /**
  * Refuses a target whose program could not start in its own root.
- * @param layers directories, the topmost first
+ * @param layers the topmost first
  * @throws MosError `program-unresolved`, `program-malformed`, `permission-denied`, `io-failed`
  */
-export function checkTarget(target: ImportTarget, config: RunConfig, layers: readonly string[]): void {
-  const start = startOf(target, config);
+export function checkTarget(
+  target: ImportTarget,
+  own: OwnConfig,
+  layers: readonly (LayerView | string)[],
+): void {
+  const start = startOf(target, own);
   if (start !== undefined) checkProgram(new RootTree(layers), start, `the root of ${target.service_name}`);
-}
-
-/** What a `rootfs:` target starts. */
-export function runConfigOf({ image }: ImportTarget): RunConfig {
-  return {
-    entrypoint: image?.entrypoint ?? [],
-    cmd: image?.cmd ?? [],
-    env: image?.env ?? [],
-    workingDirectory: image?.working_dir ?? "",
-  };
 }
 
 /**
@@ -80,12 +80,11 @@ export async function checkRoots(
   const work = await mkdtemp(join(tmpdir(), "mosb-"));
   try {
     for (const target of manifest.targets) {
-      const config = runConfigOf(target);
-      if (!target.source.startsWith("rootfs:") || startOf(target, config) === undefined) continue;
+      if (!target.source.startsWith("rootfs:") || startOf(target, undefined) === undefined) continue;
       const path = resolve(baseDirectory, target.source.slice("rootfs:".length));
       const found = await stat(path).catch(() => undefined);
       if (found === undefined) continue;
-      checkTarget(target, config, [found.isDirectory() ? path : await unpackForLook(path, work)]);
+      checkTarget(target, undefined, [found.isDirectory() ? path : await unpackForLook(path, work)]);
       checked.push(target.service_name);
     }
   } finally {

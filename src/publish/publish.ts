@@ -16,6 +16,7 @@ import { readCertificates } from "../trust/certificate.ts";
 import { findPublished } from "./already-published.ts";
 import { checkBootPair } from "./boot-pair.ts";
 import { type PreparedImage, prepareImage, sendImage } from "./images.ts";
+import type { ViewedLayer } from "./layer-file.ts";
 import { findOlderLayers, type PublishedPatch, sendPatches } from "./patches.ts";
 import { encryptSecrets } from "./secrets.ts";
 import { checkDistinct, checkSigner, type Signer, sendArtifacts, signatureArtifacts } from "./sign.ts";
@@ -35,6 +36,8 @@ interface PublishInput {
   readonly format: LayerFormat;
   /** Older publications, from whose layers patches are published. */
   readonly patchFrom: readonly string[];
+  /** Services whose programs are not looked for in their images. */
+  readonly unchecked?: readonly string[];
   /** RFC 3339 time for the artifacts' annotations. */
   readonly created: string;
   readonly onStep: (what: string) => void;
@@ -56,6 +59,7 @@ export interface Published {
 /** @throws MosError of any step; the tag is then what it was before */
 export async function publish(input: PublishInput): Promise<Published> {
   checkDistinct(input.signers);
+  refuseUnknown(input);
   for (const signer of input.signers) checkSigner(input.manifest, signer);
   const anchors = await readAnchorFiles(input.manifest.release?.anchors ?? [], input.baseDirectory);
   const secrets = await encryptSecrets(input.manifest, input.baseDirectory);
@@ -63,7 +67,11 @@ export async function publish(input: PublishInput): Promise<Published> {
   const workDirectory = await mkdtemp(join(tmpdir(), "mosb-"));
   try {
     const images: PreparedImage[] = [];
-    const converted = new Map<string, PackedLayer | undefined>();
+    const shared = {
+      converted: new Map<string, PackedLayer | undefined>(),
+      viewed: new Map<Digest, ViewedLayer>(),
+      unchecked: new Set(input.unchecked),
+    };
     for (const target of input.manifest.targets) {
       input.onStep(`preparing ${target.service_name}`);
       images.push(
@@ -71,7 +79,7 @@ export async function publish(input: PublishInput): Promise<Published> {
           format: input.format,
           workDirectory,
           baseDirectory: input.baseDirectory,
-          converted,
+          ...shared,
         }),
       );
     }
@@ -110,6 +118,16 @@ export async function publish(input: PublishInput): Promise<Published> {
     };
   } finally {
     await rm(workDirectory, { recursive: true, force: true });
+  }
+}
+
+/** @throws MosError `usage` */
+function refuseUnknown({ manifest, unchecked = [] }: PublishInput): void {
+  for (const name of unchecked) {
+    if (manifest.targets.some(({ service_name }) => service_name === name)) continue;
+    throw new MosError("usage", `cannot leave ${name} unchecked: the manifest has no such service`, {
+      about: name,
+    });
   }
 }
 

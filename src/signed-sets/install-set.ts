@@ -1,15 +1,13 @@
 // Installing a signed set, all or nothing: everything is verified and lies beside its place before the first name
 // changes; then a journal says what is left to do, so that whoever comes next can go on, or back.
 import { createHash, type KeyObject } from "node:crypto";
-import { join } from "node:path";
 import { MosError } from "../errors/mos-error.ts";
-import { makeDirectory } from "../system/atomic-file.ts";
 import { createDirectory } from "../system/durable.ts";
-import { withLock } from "../system/lock.ts";
-import { type Activation, afterChange, afterReturn, beforeChange, beforeReturn } from "./activation.ts";
-import { clearStage, finishOrGoBack, type Trial } from "./apply.ts";
-import { Destination, isReadOnly, lookAll } from "./destination.ts";
-import { type Journal, type Ledger, readJournals, readLedgers, writeJournal, writeLedger } from "./ledger.ts";
+import type { Activation } from "./activation.ts";
+import { clearStage } from "./apply.ts";
+import { bring, type InstalledSet, locked, pathsOf, type SetPlaces, settle } from "./bring.ts";
+import type { Destination } from "./destination.ts";
+import { type Ledger, readLedgers, writeLedger } from "./ledger.ts";
 import { checkTree, readSignedSet } from "./read-set.ts";
 import {
   checkCarried,
@@ -19,57 +17,9 @@ import {
   refuseTaken,
   refuseTakenBack,
 } from "./set-checks.ts";
-import { type SetEntry, type SetManifest, writeSetManifest } from "./set-manifest.ts";
-import { unitChange } from "./set-units.ts";
-import { stage } from "./stage.ts";
-import { planSteps, type Step } from "./steps.ts";
-
-/** Where sets are installed, and what is known of them. */
-export interface SetPlaces {
-  /** Directory of ledgers and journals. */
-  readonly state: string;
-  /** What destinations are below; "/" but for images that are not running. */
-  readonly root: string;
-}
-
-export interface InstalledSet {
-  /** `unchanged`: nothing to do. */
-  readonly outcome: "installed" | "unchanged" | "repaired" | "removed";
-  readonly name: string;
-  readonly serial: number;
-  readonly destination: string;
-  /** Paths that came or changed, and that went. */
-  readonly written: readonly string[];
-  readonly removed: readonly string[];
-}
-
-function destinationOf(
-  { root }: SetPlaces,
-  { destination, name }: { readonly destination: string; readonly name: string },
-) {
-  return new Destination(root, destination, name);
-}
-
-/** Goes on with what a power cut or a crash interrupted. @returns names of the sets that it was about */
-async function settle(places: SetPlaces, leaveReadOnly = false): Promise<readonly string[]> {
-  const settled: string[] = [];
-  for (const journal of await readJournals(places.state)) {
-    if (leaveReadOnly && (await isReadOnly(join(places.root, journal.ledger.destination)))) continue;
-    settled.push(journal.ledger.name);
-    const destination = destinationOf(places, journal.ledger);
-    try {
-      await finishOrGoBack(places.state, destination, journal);
-    } finally {
-      await destination.close();
-    }
-  }
-  return settled;
-}
-
-async function locked<T>({ state }: SetPlaces, purpose: string, work: () => Promise<T>): Promise<T> {
-  await makeDirectory(state, 0o700);
-  return await withLock(join(state, ".lock"), purpose, work);
-}
+import { type SetManifest, writeSetManifest } from "./set-manifest.ts";
+import { sourceIn, stage } from "./stage.ts";
+import type { Step } from "./steps.ts";
 
 /**
  * @param options `leaveReadOnly`: leave alone what is on a file system that cannot be written now, as in an initrd
@@ -80,78 +30,6 @@ export async function recoverSets(
   { leaveReadOnly = false }: { readonly leaveReadOnly?: boolean } = {},
 ): Promise<readonly string[]> {
   return await locked(places, "recovery of signed sets", () => settle(places, leaveReadOnly));
-}
-
-/** The paths of some kinds of steps. */
-function pathsOf(steps: readonly Step[], kinds: readonly Step["do"][]): readonly string[] {
-  return steps.flatMap((step) => (kinds.includes(step.do) ? [step.path] : []));
-}
-
-interface Change {
-  readonly ledger: Ledger;
-  /** What belonged to the set before. */
-  readonly owned: readonly SetEntry[];
-  readonly force: boolean;
-  readonly activation: Activation | undefined;
-  readonly prepare: (destination: Destination, steps: readonly Step[]) => Promise<void>;
-}
-
-/** The units of the set, in step with its files. */
-function trialOf(
-  activation: Activation,
-  steps: readonly Step[],
-  before: readonly SetEntry[],
-  after: readonly SetEntry[],
-): Trial {
-  const change = unitChange(steps, before, after);
-  return {
-    begins: () => beforeChange(activation, change),
-    passes: () => afterChange(activation, change),
-    beforeReturn: () => beforeReturn(activation, change),
-    afterReturn: () => afterReturn(activation, change),
-  };
-}
-
-/** Brings the destination to what a ledger says. @returns the steps that it took */
-async function bring(
-  places: SetPlaces,
-  { ledger, owned, force, activation, prepare }: Change,
-): Promise<readonly Step[]> {
-  const destination = destinationOf(places, ledger);
-  try {
-    const live = await lookAll(destination, ledger.entries, owned);
-    const { steps, conflicts } = planSteps(ledger.entries, owned, live, force);
-    if (conflicts.length > 0) {
-      throw new MosError(
-        "set-conflict",
-        `cannot install set ${ledger.name}: what is there does not belong to it`,
-        {
-          about: ledger.destination,
-          problems: conflicts.slice(0, 20),
-        },
-      );
-    }
-    if (steps.length === 0) {
-      await clearStage(destination);
-      return [];
-    }
-    try {
-      await prepare(destination, steps);
-    } catch (error) {
-      // What cannot be cleared now is cleared by the next installation.
-      await clearStage(destination).catch(() => undefined);
-      throw error;
-    }
-    const trial = activation === undefined ? undefined : trialOf(activation, steps, owned, ledger.entries);
-    const isTrial = trial !== undefined;
-    const journal: Journal = { version: 1, phase: "apply", trial: isTrial, steps: [...steps], ledger };
-    await writeJournal(places.state, journal);
-    const failure = await finishOrGoBack(places.state, destination, journal, trial);
-    if (failure !== undefined) throw failure;
-    return steps;
-  } finally {
-    await destination.close();
-  }
 }
 
 export interface InstallSetOptions {
@@ -179,6 +57,20 @@ function madeHere(manifest: SetManifest): Awaited<ReturnType<typeof readSignedSe
   return { manifest, digest: createHash("sha512").update(writeSetManifest(manifest)).digest("hex") };
 }
 
+/** What is in levels goes another way (levels.ts). @throws MosError `set-invalid`, `set-conflict` */
+function refuseLevels(
+  { name, for: audience }: Pick<SetManifest, "name" | "for">,
+  known: Ledger | undefined,
+): void {
+  if (audience !== undefined) {
+    throw new MosError("set-invalid", `cannot install ${name}: it is one level of a set`, { about: name });
+  }
+  if (known?.levels !== undefined) {
+    const why = "a set of this name is there in levels, and this one does not say for whom it is";
+    throw new MosError("set-conflict", `cannot install set ${name}: ${why}`, { about: name });
+  }
+}
+
 /**
  * Installs a set.
  * @param tree directory of the set
@@ -199,6 +91,7 @@ export async function installSet(
     const { name, serial, destination, entries } = manifest;
     const ledgers = await readLedgers(places.state);
     const known = ledgers.find((ledger) => ledger.name === name);
+    refuseLevels(manifest, known);
     if (manifest.app !== undefined && needs === undefined) {
       const hint = "mosctl app install takes it, with its images.";
       throw new MosError("set-invalid", `cannot install ${name}: it is an app`, { about: name, hint });
@@ -217,7 +110,7 @@ export async function installSet(
     const ledger = ledgerOf(manifest, digest, known);
     const change = {
       ...{ ledger, owned: known?.entries ?? [], force, activation },
-      prepare: (at: Destination, planned: readonly Step[]) => stage(tree, at, entries, planned),
+      prepare: (at: Destination, planned: readonly Step[]) => stage(sourceIn(tree), at, entries, planned),
     };
     const steps = await bring(places, change).catch(async (error: unknown) => {
       const isUnhealthy = error instanceof MosError && error.code === "set-unhealthy";
@@ -253,6 +146,7 @@ export async function removeSet(
         hint: "mosctl set list shows what is installed.",
       });
     }
+    refuseLevels(known, known);
     if (known.app !== undefined && needs === undefined) {
       const hint = `mosctl app remove ${name} stops it, and removes its images.`;
       throw new MosError("set-conflict", `cannot remove set ${name}: it is an app`, { about: name, hint });

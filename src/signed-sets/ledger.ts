@@ -6,10 +6,34 @@ import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { removeFile, writeFileAtomic } from "../system/atomic-file.ts";
 import { parseJson } from "../system/json.ts";
-import { appSchema, destinationSchema, entriesSchema, serialSchema, setNameSchema } from "./set-manifest.ts";
+import { audienceSchema } from "./audience.ts";
+import {
+  appSchema,
+  destinationSchema,
+  entriesSchema,
+  maxEntries,
+  serialSchema,
+  setNameSchema,
+} from "./set-manifest.ts";
 import { stepSchema } from "./steps.ts";
 
+/** Levels of one set that a device remembers. */
+export const maxLevels = 256;
+
 const releaseSchema = z.strictObject({ serial: serialSchema, manifest: z.string().regex(/^[0-9a-f]{128}$/) });
+
+const levelSchema = z.strictObject({
+  for: audienceSchema,
+  /** Which release of it counts here; absent when it is for others, or was removed. */
+  counts: z.strictObject({ serial: serialSchema, source: z.enum(["kept", "image"]) }).optional(),
+  /** The release that was installed here and is kept, which need not be the one that counts. */
+  kept: releaseSchema.optional(),
+  /** The newest that was ever installed here. What the image brings has its own protection from going back. */
+  newest: releaseSchema.optional(),
+  /** Files and links of `entries` that come from it; none where it is for others. */
+  paths: z.array(z.string()).max(maxEntries),
+});
+export type Level = z.infer<typeof levelSchema>;
 
 const ledgerSchema = z.strictObject({
   version: z.literal(1),
@@ -21,6 +45,8 @@ const ledgerSchema = z.strictObject({
   /** What belongs to the set; nothing, once it was removed. */
   entries: entriesSchema,
   app: appSchema.optional(),
+  /** Of a set in levels (levels.ts): all that were ever seen. `entries` is what they come to. */
+  levels: z.array(levelSchema).max(maxLevels).optional(),
   /** Of an app: the serial of the version that can come back. */
   previous: serialSchema.optional(),
   /** The newest that was ever installed, where that is not this one. */

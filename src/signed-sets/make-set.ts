@@ -7,18 +7,18 @@ import { fromText } from "../signed-files/byte-path.ts";
 import { digestFile } from "../signed-files/read-files.ts";
 import { makeSignature } from "../signed-files/signature-file.ts";
 import { writeFileAtomic } from "../system/atomic-file.ts";
+import type { Audience } from "./audience.ts";
 import { blobOfManifest, pathsIn } from "./read-set.ts";
 import {
   type App,
   isCarried,
   manifestName,
+  maxEntries,
   type SetEntry,
   type SetManifest,
   signatureName,
   writeSetManifest,
 } from "./set-manifest.ts";
-
-const maxEntries = 100_000;
 
 /** What a set says of itself besides its files. */
 export interface SetDescription {
@@ -28,6 +28,8 @@ export interface SetDescription {
   /** Who owns everything in it. */
   readonly uid: number;
   readonly gid: number;
+  /** For whom it is, of a set in levels. */
+  readonly for?: Audience;
   /** What makes an app of it; its images lie in the tree. */
   readonly app?: App;
 }
@@ -70,9 +72,10 @@ export async function makeSet(
   key: KeyObject,
 ): Promise<SetManifest> {
   const entries = await listTree(tree, description);
-  const { name, serial, destination, app } = description;
+  const { name, serial, destination, app, for: audience } = description;
   const manifest: SetManifest = {
     ...{ type: "mos.signed-set", version: 1, name, serial, destination },
+    ...(audience === undefined ? {} : { for: audience }),
     entries: entries.filter(({ path }) => !isCarried(path)),
     ...(app === undefined ? {} : { app, carried: entries.filter(({ path }) => isCarried(path)) }),
   };

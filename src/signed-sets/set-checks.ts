@@ -9,7 +9,11 @@ import type { SetManifest } from "./set-manifest.ts";
 import { allUnitsOf } from "./set-units.ts";
 
 /** @throws MosError `set-older` */
-export function refuseOlder({ name, serial }: SetManifest, digest: string, known: Ledger): void {
+export function refuseOlder(
+  { name, serial }: Pick<SetManifest, "name" | "serial">,
+  digest: string,
+  known: Pick<Ledger, "serial" | "manifest" | "highest">,
+): void {
   // The very one that is installed, also when a newer one was before it.
   if (digest === known.manifest) return;
   const newest = known.highest ?? known;

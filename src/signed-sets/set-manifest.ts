@@ -4,6 +4,7 @@ import * as z from "zod";
 import { linkLeadsInside } from "../archives/links.ts";
 import { MosError } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
+import { audienceSchema } from "./audience.ts";
 
 /** The list, in the top directory of a set, and its signature. */
 export const manifestName = ".mos-set.json";
@@ -16,7 +17,7 @@ export const imagesName = ".mos-images";
 
 /** As much as {@link maxEntries} need (bytes). */
 export const maxManifest = 64 * 1024 * 1024;
-const maxEntries = 100_000;
+export const maxEntries = 100_000;
 /** PATH_MAX and NAME_MAX of <linux/limits.h>, bytes. */
 const pathMax = 4096;
 const nameMax = 255;
@@ -110,6 +111,8 @@ const manifestSchema = z.strictObject({
   name: setNameSchema,
   serial: serialSchema,
   destination: destinationSchema,
+  /** For whom it is; absent for a set that is in no levels. */
+  for: audienceSchema.optional(),
   entries: entriesSchema,
   app: appSchema.optional(),
   /** What is verified with the set and not installed as files. */
@@ -130,7 +133,7 @@ export function isCarried(path: string): boolean {
 }
 
 /** What is carried is there for the images of an app, and in its own directory. */
-function carriedProblems({ entries, carried = [], app }: SetManifest): readonly string[] {
+function carriedProblems({ entries, carried = [], app, for: audience }: SetManifest): readonly string[] {
   const problems = entries
     .filter(({ path }) => isCarried(path))
     .map(({ path }) => `${JSON.stringify(path)} is listed as a file to be installed`);
@@ -138,6 +141,8 @@ function carriedProblems({ entries, carried = [], app }: SetManifest): readonly 
     if (!isCarried(path) || type === "symlink")
       problems.push(`${JSON.stringify(path)} cannot be carried along`);
   }
+  if (app !== undefined && audience !== undefined)
+    problems.push("an app is for every device that installs it");
   if (carried.length > 0 && (app?.images.length ?? 0) === 0)
     problems.push("images are carried, and none is named");
   return problems;

@@ -17,13 +17,13 @@ const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | cons
 
 /** @returns what is wrong with the file in the set */
 async function stageFile(
-  tree: string,
+  source: string,
   entry: Extract<SetEntry, { type: "file" }>,
   at: string,
 ): Promise<string | undefined> {
   await using file = await openFile(at, newFile, 0o600);
   const digest = Buffer.from(entry.sha512, "hex");
-  if (!(await copyChecked(join(tree, entry.path), file, digest, entry.size))) {
+  if (!(await copyChecked(source, file, digest, entry.size))) {
     return `${entry.path} has other content than listed`;
   }
   const { uid, gid } = await file.stat();
@@ -33,9 +33,22 @@ async function stageFile(
   return undefined;
 }
 
+/** Where the files of a set are. */
+export interface SetSource {
+  /** What an error is about. */
+  readonly name: string;
+  /** Where the file of a path is. */
+  readonly of: (path: string) => string;
+}
+
+/** A set that lies in one directory. */
+export function sourceIn(tree: string): SetSource {
+  return { name: tree, of: (path) => join(tree, path) };
+}
+
 /** Puts everything new beside its place. @throws MosError `set-mixed` */
 export async function stage(
-  tree: string,
+  source: SetSource,
   destination: Destination,
   entries: readonly SetEntry[],
   steps: readonly Step[],
@@ -57,14 +70,16 @@ export async function stage(
     const at = directory.at(step.staged);
     if (entry.type === "symlink") await createSymlink(entry.target, at);
     else if (entry.type === "file")
-      problems.push(...[await stageFile(tree, entry, at)].filter((why) => why !== undefined));
+      problems.push(
+        ...[await stageFile(source.of(entry.path), entry, at)].filter((why) => why !== undefined),
+      );
   }
   // What is at its place already is not copied; in the set it has to be the same all the same.
   for (const entry of entries) {
     if (entry.type !== "file" || staged.has(entry.path)) continue;
-    const digest = digestFile(fromText(join(tree, entry.path)), false).toString("hex");
+    const digest = digestFile(fromText(source.of(entry.path)), false).toString("hex");
     if (digest !== entry.sha512) problems.push(`${entry.path} has other content than listed`);
   }
-  refuseMixed(problems, tree);
+  refuseMixed(problems, source.name);
   await directory.sync();
 }

@@ -4,18 +4,29 @@ import { asMosError, MosError } from "../errors/mos-error.ts";
 import { readCertificates } from "./certificate.ts";
 import { maxPemSize } from "./pem.ts";
 import type { Policy } from "./policy.ts";
-import { type DeviceProduct, productOfDevice } from "./product.ts";
+import { type DeviceProduct, deviceOf } from "./product.ts";
 import { readTrusted } from "./trusted-file.ts";
 
-async function certifiedProduct(paths: readonly string[]): Promise<DeviceProduct | undefined> {
+/** What a device's own certificate says of it. */
+interface CertifiedDevice extends DeviceProduct {
+  readonly machine: string;
+}
+
+/**
+ * Product and machine of this device as its certificate has them.
+ * @param paths where that may be; the first that is there holds
+ * @returns undefined where there is none
+ * @throws MosError `product-mismatch` when it cannot be read
+ */
+export async function deviceIdentity(paths: readonly string[]): Promise<CertifiedDevice | undefined> {
   for (const path of paths) {
     const file = await readTrusted(path, maxPemSize, "product-mismatch");
-    if (file !== undefined) return readProduct(file.bytes, path);
+    if (file !== undefined) return readDevice(file.bytes, path);
   }
   return undefined;
 }
 
-function readProduct(pem: Uint8Array, path: string): DeviceProduct {
+function readDevice(pem: Uint8Array, path: string): CertifiedDevice {
   const refuse = (why: string, cause?: unknown): MosError =>
     new MosError("product-mismatch", `cannot tell which product this device is: ${why}`, {
       about: path,
@@ -23,9 +34,9 @@ function readProduct(pem: Uint8Array, path: string): DeviceProduct {
     });
   try {
     const [certificate] = readCertificates(pem);
-    const product = productOfDevice(certificate.subject.serialNumber);
-    if (product === undefined) throw refuse(`its certificate is for ${certificate.subject.text}`);
-    return { product, source: `the device's certificate ${path}` };
+    const device = deviceOf(certificate.subject.serialNumber);
+    if (device === undefined) throw refuse(`its certificate is for ${certificate.subject.text}`);
+    return { ...device, source: `the device's certificate ${path}` };
   } catch (error) {
     const known = asMosError(error);
     throw known.code === "product-mismatch" ? known : refuse(known.message, error);
@@ -41,8 +52,10 @@ export async function deviceProduct(
   policy: Policy,
   certificatePaths: readonly string[],
 ): Promise<DeviceProduct | undefined> {
-  const certified = await certifiedProduct(certificatePaths);
-  if (policy.product === undefined) return certified;
+  const certified = await deviceIdentity(certificatePaths);
+  if (policy.product === undefined) {
+    return certified === undefined ? undefined : { product: certified.product, source: certified.source };
+  }
   if (certified !== undefined && certified.product !== policy.product) {
     throw new MosError(
       "product-mismatch",

@@ -3,7 +3,7 @@
 // everything: a policy is never guessed.
 import * as z from "zod";
 import { MosError } from "../errors/mos-error.ts";
-import { lineSchema } from "../manifest/names.ts";
+import { classSchema, lineSchema, machineSchema } from "../manifest/names.ts";
 import { parseJson } from "../system/json.ts";
 import { readTrusted } from "./trusted-file.ts";
 
@@ -51,6 +51,19 @@ export const policySchema = z.strictObject({
     .optional()
     .describe(
       "The device's product. Manifest, signing certificate and device certificate have to name it too.",
+    ),
+  machine: machineSchema
+    .optional()
+    .describe(
+      "Which machine this is, for signed sets that are for one. On a device with a certificate, that says it, and has to agree.",
+    ),
+  classes: z
+    .array(classSchema)
+    .max(64)
+    .refine((classes) => new Set(classes).size === classes.length, "must not name a class twice")
+    .optional()
+    .describe(
+      "Classes that the device belongs to, from the general to the special, for signed sets that are for a class; of two sets with the same file, that of the later class wins. `[]`: none. Without it, sets for classes are refused.",
     ),
   signatures: z
     .int()

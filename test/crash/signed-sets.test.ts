@@ -4,7 +4,12 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { installSet, recoverSets, removeSet, type SetPlaces } from "../../src/signed-sets/install-set.ts";
+import type { Audience } from "../../src/signed-sets/audience.ts";
+import type { SetPlaces } from "../../src/signed-sets/bring.ts";
+import { installSet, recoverSets, removeSet } from "../../src/signed-sets/install-set.ts";
+import { installLevel } from "../../src/signed-sets/levels.ts";
+import type { LevelDevice } from "../../src/signed-sets/merge-installed.ts";
+import { restoreLevels } from "../../src/signed-sets/restore-levels.ts";
 import { impatientClock, memoryManager } from "../memory-manager.ts";
 import { keys, makeTree, put, treeOf } from "../unit/signed-sets/set-fixture.ts";
 import { cutPoints, type Recording } from "./disk.ts";
@@ -46,9 +51,13 @@ interface Scenario {
   readonly work: (directory: string) => Promise<unknown>;
   /** Whether the set is there before. */
   readonly isInstalled: boolean;
+  /** Done before the recording begins. */
+  readonly first?: (directory: string) => Promise<unknown>;
+  /** What the next boot does; recovery is enough for sets that are in no levels. */
+  readonly boot?: (directory: string) => Promise<unknown>;
 }
 
-async function prepare({ isInstalled }: Scenario): Promise<string> {
+async function prepare({ isInstalled, first }: Scenario): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), "mos-crash-set-"));
   onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
   const original = join(directory, "original");
@@ -60,6 +69,7 @@ async function prepare({ isInstalled }: Scenario): Promise<string> {
   await makeTree(join(original, "bad"), { changed: "bad", d: "file", new: "N", same: "S" }, 2);
   if (isInstalled) await installSet(placesIn(original), join(original, "old"), keys, { force: false });
   else await recoverSets(placesIn(original));
+  await first?.(original);
   return directory;
 }
 
@@ -76,6 +86,7 @@ async function survive(directory: string, recording: Recording, scenario: Scenar
       const place = join(directory, `cut-${seen.size}`);
       materialise(recording, outcome, place);
       await recoverSets(placesIn(place));
+      await scenario.boot?.(place);
       const now = await installed(place);
       const which = ends.findIndex((end) => JSON.stringify(end) === JSON.stringify(now));
       expect(which, `after cut ${seen.size}: ${JSON.stringify(now)}`).not.toBe(-1);
@@ -99,6 +110,69 @@ async function explore(scenario: Scenario) {
 
 const install = (directory: string) =>
   installSet(placesIn(directory), join(directory, "new"), keys, { force: false });
+
+/** A device that takes sets in levels. */
+const levelDevice = (directory: string): LevelDevice => ({
+  places: { ...placesIn(directory), kept: join(directory, "kept"), image: join(directory, "image") },
+  keys,
+  identity: { machine: "m1", classes: ["kiosk"] },
+});
+
+const everybody: Audience = { who: "everybody" };
+const kiosk: Audience = { who: "class", classes: ["kiosk"] };
+const m1: Audience = { who: "machine", machine: "m1" };
+
+async function signLevels(directory: string): Promise<void> {
+  const all = { same: "S", changed: "everybody's", "d/kept": "K" };
+  await makeTree(join(directory, "everybody"), all, 1, { audience: everybody });
+  await makeTree(join(directory, "kiosk"), { changed: "kiosk's", d: "file" }, 1, {
+    audience: kiosk,
+  });
+  await makeTree(join(directory, "m1"), { changed: "m1's", new: "N" }, 1, { audience: m1 });
+  await makeTree(join(directory, "m1-2"), { new: "N2" }, 2, { audience: m1 });
+}
+
+const installs = async (directory: string, ...names: readonly string[]): Promise<void> => {
+  for (const name of names)
+    await installLevel(levelDevice(directory), join(directory, name), { force: false });
+};
+
+/** Levels before, what is done, and what the boot afterwards does with all of it. */
+const inLevels = (before: readonly string[], work: Scenario["work"]): Scenario => ({
+  isInstalled: false,
+  first: async (directory) => {
+    rmSync(join(directory, "root/etc/quadlets/d"), { recursive: true });
+    await signLevels(directory);
+    await installs(directory, ...before);
+  },
+  work,
+  boot: async (directory) => {
+    const { failed, later } = await restoreLevels(levelDevice(directory), { leaveReadOnly: false });
+    expect({ failed, later }).toEqual({ failed: [], later: [] });
+  },
+});
+
+describe("a power cut, of a set in levels,", () => {
+  test("in the installation of its first level", async () => {
+    const { states, counts } = await explore(inLevels([], (directory) => installs(directory, "everybody")));
+    expect(states).toBeGreaterThan(50);
+    expect([...counts.keys()].sort()).toEqual([0, 1]);
+  });
+  test("in the installation of a level that hides another one", async () => {
+    const { states, counts } = await explore(
+      inLevels(["everybody", "m1"], (directory) => installs(directory, "kiosk")),
+    );
+    expect(states).toBeGreaterThan(50);
+    expect([...counts.keys()].sort()).toEqual([0, 1]);
+  });
+  test("in the installation of a release in which a file of a lower level comes back", async () => {
+    const { states, counts } = await explore(
+      inLevels(["everybody", "kiosk", "m1"], (directory) => installs(directory, "m1-2")),
+    );
+    expect(states).toBeGreaterThan(50);
+    expect([...counts.keys()].sort()).toEqual([0, 1]);
+  });
+});
 
 describe("a power cut", () => {
   test("in the first installation of a signed set", async () => {

@@ -2,17 +2,22 @@
 // boots are in test/machine/initrd.test.ts.
 import { generateKeyPairSync } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readFilesRecord } from "../../src/agent/files-record.ts";
 import { initrdFilesStage } from "../../src/agent/files-stage.ts";
+import { levelStatus } from "../../src/agent/level-status.ts";
+import type { Audience } from "../../src/signed-sets/audience.ts";
 import { hasJournals } from "../../src/signed-sets/ledger.ts";
 import { run } from "../../src/system/process.ts";
 import { temporaryDirectory } from "../support.ts";
-import { put, setPlace, treeOf } from "../unit/signed-sets/set-fixture.ts";
+import { keys, makeTree, put, setPlace, treeOf } from "../unit/signed-sets/set-fixture.ts";
+import { make } from "../unit/trust/authority.ts";
 import { contextIn } from "./device-fixture.ts";
 
+/** Of sets. */
+const [fleetKey] = keys;
 const { publicKey, privateKey } = generateKeyPairSync("ed25519");
 
 async function place() {
@@ -21,12 +26,15 @@ async function place() {
   const where = {
     sets: path("sets"),
     apps: path("apps"),
+    levels: { kept: path("levels"), image: path("image") },
+    keys: [path("keys")],
     configurations: path("boot.d"),
     root: path("root"),
   };
   const places = { state: path("state"), run: path("run") };
   await mkdir(places.run);
   await mkdir(where.root);
+  await put(path("keys"), { "fleet.pem": String(fleetKey?.export({ type: "spki", format: "pem" })) });
   await writeFile(path("secret.pem"), privateKey.export({ type: "pkcs8", format: "pem" }));
   await writeFile(path("public.pem"), publicKey.export({ type: "spki", format: "pem" }));
   /** A configuration, and what it installs from a directory of the same name. */
@@ -96,6 +104,82 @@ describe("signed files in the initrd", () => {
       configs: [{ config: at.where.configurations, outcome: "refused" }],
     });
     expect(await treeOf(at.path("out"))).toEqual({});
+  });
+});
+
+describe("sets in levels that the image brings", () => {
+  async function withLevels(policy: object) {
+    const at = await place();
+    const [path = ""] = at.context.trust.policies;
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, JSON.stringify({ version: 1, anchors: ["initrd"], ...policy }));
+    const level = (name: string, files: Record<string, string>, audience: Audience) =>
+      makeTree(join(at.where.levels.image, "quadlets", name), files, 1, { audience });
+    await level("everybody", { a: "A", b: "B" }, { who: "everybody" });
+    await level("kiosk", { b: "kiosk's" }, { who: "class", classes: ["kiosk"] });
+    await level("m2", { a: "m2's" }, { who: "machine", machine: "m2" });
+    return { ...at, installed: () => treeOf(join(at.where.root, "etc/quadlets")) };
+  }
+  test("are merged by the policy's classes and machine, and status says what is from where", async () => {
+    const at = await withLevels({ machine: "m1", classes: ["kiosk"] });
+    expect(await at.stage()).toMatchObject({
+      outcome: "installed",
+      levels: { restored: ["quadlets"], later: [] },
+      problems: [],
+    });
+    expect(await at.installed()).toEqual({ a: "A", b: "kiosk's" });
+    expect(await at.stage()).toMatchObject({ outcome: "unchanged", levels: { restored: [] } });
+    expect(existsSync(join(at.places.run, "sets-done"))).toBe(true);
+    const state = at.path("seen");
+    await mkdir(state);
+    await symlink(at.where.sets, join(state, "sets"));
+    await symlink(at.where.levels.kept, join(state, "levels"));
+    expect(await levelStatus({ places: { ...at.places, state } })).toEqual({
+      sets: [
+        {
+          ...{ name: "quadlets", destination: "/etc/quadlets" },
+          levels: [
+            { level: "class:kiosk", serial: 1, source: "image", files: 1, paths: ["b"] },
+            { level: "everybody", serial: 1, source: "image", files: 1, paths: ["a"] },
+          ],
+        },
+      ],
+    });
+  });
+  test("are those of the machine that the device's certificate names", async () => {
+    const at = await withLevels({ classes: [] });
+    const certificate = await make({ subject: [{ "2.5.4.5": ["PID:p SN:m2"] }, { CN: ["m2"] }] });
+    await put(dirname(at.context.trust.deviceCertificates[0] ?? ""), { "server.crt": certificate.pem });
+    expect(await at.stage()).toMatchObject({ outcome: "installed" });
+    expect(await at.installed()).toEqual({ a: "m2's", b: "B" });
+  });
+  test.each([
+    ["the device does not know which machine it is", { classes: ["kiosk"] }, "set-undecided"],
+    ["its policy says nothing of classes", { machine: "m1" }, "set-undecided"],
+    ["its policy cannot be read", { machine: "m 1" }, "policy-invalid"],
+  ])("are refused where %s, and the boot says so", async (_, policy, code) => {
+    const at = await withLevels(policy);
+    expect(await at.stage()).toMatchObject({ outcome: "incomplete", problems: [{ code }] });
+    expect(await at.installed()).toEqual({});
+    expect(existsSync(join(at.places.run, "sets-done"))).toBe(false);
+  });
+  test("are left to the running system where their place cannot be written yet", async () => {
+    const at = await withLevels({ machine: "m1", classes: [] });
+    await mkdir(join(at.where.root, "etc"));
+    const etc = join(at.where.root, "etc");
+    await run("mount", ["--bind", etc, etc]);
+    try {
+      await run("mount", ["-o", "remount,bind,ro", etc]);
+      expect(await at.stage()).toMatchObject({
+        outcome: "incomplete",
+        levels: { later: ["quadlets"] },
+        problems: [],
+      });
+      expect(existsSync(join(at.places.run, "sets-done"))).toBe(false);
+    } finally {
+      await run("umount", [etc]);
+    }
+    expect(await at.stage()).toMatchObject({ outcome: "installed", levels: { restored: ["quadlets"] } });
   });
 });
 

@@ -4,7 +4,7 @@ import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { run } from "../../src/system/process.ts";
-import { busyboxRoot, sshdRoot } from "../../tools/roots.ts";
+import { busyboxRoot, muslRoot, sshdRoot } from "../../tools/roots.ts";
 import { checkout } from "../../tools/stamp.ts";
 
 interface Target {
@@ -64,7 +64,10 @@ export async function tarImage(
 /** A server that ends when it is told to; a shell has to say that itself. */
 const serve = (port: number) => `exec /bin/serve ${port}`;
 
-/** Writes what the sources name into a directory, and returns the manifest of all examples but the job. */
+/**
+ * Writes what the sources name into a directory, and returns the manifest of all examples but the job, and of a service
+ * with another C library.
+ */
 export async function exampleServices(directory: string): Promise<string> {
   const [sshd, registry, web] = [
     await readExample("sshd"),
@@ -111,12 +114,27 @@ esac
     ...target,
     source: sources[target.service_name] ?? sources["web"],
   }));
+  const musl = {
+    ...{
+      service_name: "musl",
+      source: `rootfs:${await muslRoot()}`,
+      version: "1",
+      nsgroup: "musl",
+    },
+    ...{ image: { entrypoint: ["/bin/service"] }, network: { type: "none" } },
+  };
   // The device under test has a small disk.
   const storage = [...(registry.storage ?? []), ...(web.storage ?? [])].map((volume) => ({
     ...volume,
     size: "64M",
   }));
-  return stringify({ version: 1, product: "test", health: { timeout: "10m" }, storage, targets });
+  return stringify({
+    version: 1,
+    product: "test",
+    health: { timeout: "10m" },
+    storage,
+    targets: [...targets, musl],
+  });
 }
 
 /** The job of the examples, with another program and a deadline that a test can wait for. */

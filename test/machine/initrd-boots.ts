@@ -14,7 +14,7 @@ import {
   partitioned,
   StagedMachine,
 } from "./initrd-fixture.ts";
-import { interruptRemoval, putSignedFiles, volume } from "./signed-files.ts";
+import { interruptRemoval, levelFile, putLevels, putSignedFiles, volume } from "./signed-files.ts";
 
 /** Files of the test by name. */
 type Files = (name: string) => string;
@@ -31,21 +31,26 @@ const labelSteps = (path: Files): Readonly<Record<string, Step>> => ({
     await one.setFstab(`${labelled} defaults 0 2`);
     await addBlockingUnit(one);
     await putSignedFiles(one.machine);
+    await putLevels(one.machine);
     await one.reboot({ kernelArguments: [] });
   },
   "x-initrd.mount": async (one) => {
     await one.machine.exec("systemctl disable blocking.service");
     await one.machine.putFile("/var/quadlets/unsigned.volume", volume);
+    // As an /etc that begins anew at each boot.
+    await one.machine.exec(`mosctl set install /root/m1 && mosctl set install /root/m2 && rm ${levelFile}`);
     await one.setFstab(`${labelled} defaults,x-initrd.mount 0 2`);
     await one.reboot();
   },
   "initramfs-tools": async (one) => {
     await one.setFstab(`${labelled} defaults 0 2`);
     await one.machine.exec("rm /var/quadlets/unsigned.volume");
+    await one.machine.exec(`mosctl set remove --level machine:m1 fleet && rm ${levelFile}`);
     await one.reboot({ initrd: path("classic-initrd") });
   },
   "too late": async (one) => {
     await one.setFstab(`${labelled} defaults,x-systemd.device-timeout=120s 0 2`);
+    await one.machine.exec(`rm ${levelFile}`);
     const kernelArguments = ["slowdisk=later", "mos.state-timeout=2"];
     await one.reboot({ initrd: path("initrd"), kernelArguments });
   },
@@ -148,9 +153,11 @@ async function makeImages(path: Files): Promise<string> {
 }
 
 async function makeInitrds(path: Files, ca: string): Promise<void> {
+  // What of signed sets in levels is for the device.
+  const own = { machine: "m1", classes: ["lab", "kiosk"] };
   const trust = (more: object = {}) => ({
     "etc/mos/initrd/manifestCA.pem": ca,
-    "etc/mos/initrd/policy.json": JSON.stringify({ version: 1, anchors: ["initrd"], ...more }),
+    "etc/mos/initrd/policy.json": JSON.stringify({ version: 1, anchors: ["initrd"], ...own, ...more }),
     "usr/lib/udev/rules.d/00-slow.rules": slowDisk,
   });
   const base = await guestInitrd();

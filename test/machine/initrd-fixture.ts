@@ -23,6 +23,7 @@ import { contextIn } from "../integration/device-fixture.ts";
 import { layoutDestination, projectOf } from "../integration/publish-fixture.ts";
 import { noise } from "../support.ts";
 import { make } from "../unit/trust/authority.ts";
+import { levelFile } from "./signed-files.ts";
 
 /** Discoverable Partitions Specification: variable data. */
 const varType = "4d21b016-b534-45c2-a9fb-5c16e091fd2d";
@@ -157,6 +158,8 @@ export interface Observation {
   readonly failedUnits: readonly string[];
   /** States of the units of image.volume and apps.volume (signed-files.ts), and what quadlet may read. */
   readonly signed: { readonly image: string; readonly apps: string; readonly quadlets: readonly string[] };
+  /** Of the set in levels (signed-files.ts): the level that its file is from, and the state of the file's unit. */
+  readonly level: string;
   /** What systemd has logged since the kernel's start, in order. */
   readonly log: readonly string[];
 }
@@ -204,12 +207,13 @@ systemctl show -P FragmentPath mos-svc-svc1.service
 systemctl is-active image-volume.service || true
 systemctl is-active apps-volume.service || true
 ls -A /run/containers/systemd /etc/containers/systemd | tr '\\n' ' '; echo
+echo "$(sed -n s/^Label=from=//p ${levelFile} 2>/dev/null) $(systemctl is-active level-volume.service)"
 systemctl --failed --plain --no-legend | cut -d' ' -f1 | tr '\\n' ' '; echo
 journalctl -b -o cat --no-pager SYSLOG_IDENTIFIER=systemd`;
     const { stdout } = await this.machine.exec(script);
     const [bootId = "", initrdBootId = "", varSource = "", service = "", fragment = "", ...more] =
       stdout.split("\n");
-    const [image = "", apps = "", quadlets = "", failed = "", ...log] = more;
+    const [image = "", apps = "", quadlets = "", level = "", failed = "", ...log] = more;
     const failedUnits = failed.trim() === "" ? [] : failed.trim().split(" ");
     return {
       ...{
@@ -220,6 +224,7 @@ journalctl -b -o cat --no-pager SYSLOG_IDENTIFIER=systemd`;
         service,
         fragment,
         signed: { image, apps, quadlets: quadlets.split(" ") },
+        level: level.trim(),
         failedUnits,
         log,
       },

@@ -134,6 +134,37 @@ describe("a boot that begins in the initrd", () => {
     expect(boot.signed.quadlets).not.toContain("half.volume");
   });
 
+  it("merges what its image has for everybody, its class and other machines, before systemd reads its units", () => {
+    const boot = seen("fstab");
+    expect(boot.level).toBe("kiosk active");
+    expect(began(boot).files).toMatchObject({ levels: { restored: ["fleet"], later: [] }, problems: [] });
+    expect(boot.status.sets).toEqual([
+      {
+        ...{ name: "fleet", destination: "/etc/containers/systemd" },
+        levels: [
+          { level: "class:kiosk", serial: 2, source: "image", files: 1, paths: ["level.volume"] },
+          { level: "everybody", serial: 2, source: "image", files: 1, paths: ["all.volume"] },
+        ],
+      },
+    ]);
+  });
+
+  it("brings what was installed for this very machine, and what its class has once that is removed", () => {
+    const own = seen("x-initrd.mount");
+    expect(own.level).toBe("m1 active");
+    expect(own.status.sets?.[0]?.levels.find(({ source }) => source === "kept")).toEqual({
+      ...{ level: "machine:m1", serial: 2, source: "kept", files: 1, paths: ["level.volume"] },
+    });
+    expect(began(own).files).toMatchObject({ levels: { restored: ["fleet"] } });
+    expect(seen("initramfs-tools").level).toBe("kiosk active");
+    expect(began(seen("initramfs-tools")).files).toMatchObject({ levels: { restored: ["fleet"] } });
+  });
+
+  it("comes to the same levels in the running system where the initrd did not find the state", () => {
+    expect(began(seen("too late")).files).toMatchObject({ outcome: "no-state", levels: { restored: [] } });
+    expect(seen("too late").level).toBe("kiosk active");
+  });
+
   it("leaves signed files to the running system where the state is missing", () => {
     const boot = seen("missing");
     expect(began(boot).files).toMatchObject({ outcome: "no-state", configs: [] });
@@ -169,7 +200,7 @@ describe("a boot that begins in the initrd", () => {
     });
     expect(boot.status.health).toBe("ok");
     const units = reloads(boot).map((line) => line.replace(/.*\(unit (.*)\).*/, "$1"));
-    expect(units.sort()).toEqual(["mos-validator.service", "mosd.service"]);
+    expect(units.sort()).toEqual(["mos-sets.service", "mos-validator.service", "mosd.service"]);
     // A start that does not wait: basic.target is reached before the services are up.
     expect(at(boot, /^Reached target basic.target/)).toBeLessThan(at(boot, /^Started mos-svc-svc1.service/));
   });

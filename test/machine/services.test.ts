@@ -533,6 +533,35 @@ describe("the examples", () => {
     );
     expect(left.text).toBe("");
   });
+
+  it("run by the C library that each came with, beside PID 1, which has the host's alone", async () => {
+    // Device and inode, and the path in the root of who has it.
+    const libraries = async (process: string): Promise<readonly string[]> => {
+      const script = `awk '$6 ~ /[.]so/ { print $4 ":" $5, $6 }' /proc/$(${process})/maps | sort -u`;
+      return (await run("bash", "-c", script)).text.trim().split("\n");
+    };
+    const [host, musl, sshd] = [
+      await libraries("echo 1"),
+      await libraries("pgrep -xf /bin/service"),
+      await libraries("pgrep -xo sshd"),
+    ];
+    expect(musl).toEqual([expect.stringMatching(/ [/]lib[/]ld-musl-x86_64[.]so[.]1$/)]);
+    const isLibc = expect.arrayContaining([expect.stringMatching(/[/]libc[.]so[.]6$/)]);
+    expect([host, sshd]).toEqual([isLibc, isLibc]);
+    expect([...musl, ...sshd].filter((one) => host.includes(one))).toEqual([]);
+    expect((await run("mosctl", "logs", "musl")).text).toContain("a program of musl runs");
+    // Every library of PID 1 is the file of the host's own root that it was at the start.
+    const script = `while read -r path; do stat -c '%i %n' "$path"; done <<< '${host.map((one) => one.split(" ")[1]).join("\n")}'`;
+    const files = (await run("bash", "-c", script)).text.trim().split("\n");
+    expect(files).toEqual(host.map((one) => one.replace(/^[^ ]*:/, "")));
+    const libc = "lib/x86_64-linux-gnu/libc.so.6";
+    const sums = await run(
+      "bash",
+      "-c",
+      `sha256sum < /${libc}; sha256sum < /proc/$(pgrep -xo sshd)/root/${libc}`,
+    );
+    expect(new Set(sums.text.trim().split("\n")).size).toBe(2);
+  });
 });
 
 describe("a machine for one job", () => {

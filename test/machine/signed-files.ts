@@ -48,3 +48,38 @@ export async function interruptRemoval(machine: Machine): Promise<void> {
   const journal = { version: 1, phase: "apply", trial: false, steps, ledger: { ...ledger, entries: [] } };
   await machine.putFile("/var/lib/mos/sets/half.journal.json", JSON.stringify(journal));
 }
+
+/** Where the label in level.volume says which level it is from. */
+export const levelFile = "/etc/containers/systemd/level.volume";
+
+const signLevel = (directory: string, serial: number, whom: string): string =>
+  `mosb set sign --key /root/levels.pem --name fleet --serial ${serial} --destination /etc/containers/systemd ${whom} ${directory}`;
+
+/** Puts levels of a set into the image: for everybody, a class and another machine; two more to be installed by hand. */
+export async function putLevels(machine: Machine): Promise<void> {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  await machine.putFile("/root/levels.pem", privateKey.export({ type: "pkcs8", format: "pem" }), 0o600);
+  await machine.putFile(
+    "/usr/lib/validator/keys/levels.pem",
+    publicKey.export({ type: "spki", format: "pem" }),
+  );
+  const levels = {
+    "/usr/lib/mos/sets/fleet/everybody": "--everybody",
+    "/usr/lib/mos/sets/fleet/kiosk": "--class kiosk",
+    "/usr/lib/mos/sets/fleet/m2": "--host m2",
+    "/root/m1": "--host m1",
+    "/root/m2": "--host m2",
+  };
+  for (const [directory, whom] of Object.entries(levels)) {
+    await machine.putFile(
+      `${directory}/level.volume`,
+      volume.replace("\n", `\nLabel=from=${whom.split(" ").at(-1)}\n`),
+    );
+  }
+  await machine.putFile("/usr/lib/mos/sets/fleet/everybody/all.volume", volume);
+  await machine.exec(
+    Object.entries(levels)
+      .map(([directory, whom]) => signLevel(directory, 2, whom))
+      .join("\n"),
+  );
+}

@@ -22,6 +22,7 @@ interface PublishFlags extends JsonFlag, SignerFlags {
   readonly dest?: string;
   readonly layerFormat: LayerFormat;
   readonly patchFrom?: readonly string[];
+  readonly unchecked?: readonly string[];
 }
 
 interface Place {
@@ -112,6 +113,9 @@ export const manifestPublish = withExamples(
 certificate and signature. The tag is set last: until then nobody sees anything new. Publishing the same again
 changes nothing.
 
+What each target starts has to be in its own image, with its interpreter and all libraries that it needs; for this, images
+are fetched and unpacked. --unchecked leaves it out for a service whose program the device brings otherwise.
+
 Sources of a target: docker://HOST/PATH:TAG, oci:DIR:TAG, oci-archive:FILE[:TAG], rootfs:DIR,
 rootfs:FILE.tar`,
     },
@@ -153,6 +157,14 @@ rootfs:FILE.tar`,
           variadic: true,
           optional: true,
         },
+        unchecked: {
+          kind: "parsed",
+          parse: word,
+          brief: "Service whose program is not looked for in its image",
+          placeholder: "NAME",
+          variadic: true,
+          optional: true,
+        },
         json: jsonFlag,
       },
       positional: manifestFile,
@@ -183,6 +195,7 @@ rootfs:FILE.tar`,
             destination,
             format: flags.layerFormat,
             patchFrom,
+            unchecked: flags.unchecked ?? [],
             created,
             onStep: (what) => progress.update(step++, steps, what),
           });

@@ -1,5 +1,5 @@
 // How this boot began, in words: what the initrd did, and what was left to the agent.
-import type { BootStatus } from "../../agent/status-model.ts";
+import type { BootStatus, Status } from "../../agent/status-model.ts";
 import { escapeControls } from "../output.ts";
 
 const outcomeTexts: Readonly<Record<BootStatus["initrd"]["outcome"], string>> = {
@@ -43,6 +43,23 @@ export function filesText(files: BootStatus["files"]): string | undefined {
   const ofConfigs = files.configs.flatMap(({ config, outcome, problems: [first] }) =>
     first === undefined ? [] : [`${config}: ${outcome}: ${first.message} (${first.code})`],
   );
-  const why = [...ofConfigs, ...files.problems.map(({ message, code }) => `${message} (${code})`)];
+  const { later } = files.levels;
+  const why = [
+    ...ofConfigs,
+    ...files.problems.map(({ message, code }) => `${message} (${code})`),
+    ...(later.length === 0 ? [] : [`left to the running system: ${later.join(", ")}`]),
+  ];
   return [`${files.outcome}: ${filesTexts[files.outcome]}`, ...why].map(escapeControls).join("; ");
+}
+
+/** Lines for sets in levels: what comes from where. */
+export function setTexts({ sets = [] }: Status): [string, string][] {
+  return sets.map(({ name, destination, levels, error }) => {
+    if (error !== undefined) return ["signed sets", escapeControls(`${error.message} (${error.code})`)];
+    const texts = levels.map(({ level, serial, source, files, paths: [first] }) => {
+      const what = files === 1 && first !== undefined ? first : `${files} files`;
+      return `${what} of ${level} (serial ${serial}${source === "image" ? ", with the image" : ""})`;
+    });
+    return [`set ${name}`, escapeControls(`${destination}: ${texts.join(", ")}`)];
+  });
 }

@@ -3,11 +3,12 @@ import type { KeyObject } from "node:crypto";
 import { join } from "node:path";
 import { MosError } from "../../errors/mos-error.ts";
 import type { Activation } from "../../signed-sets/activation.ts";
-import type { SetPlaces } from "../../signed-sets/install-set.ts";
+import type { SetPlaces } from "../../signed-sets/bring.ts";
+import type { LevelDevice } from "../../signed-sets/merge-installed.ts";
+import { levelPlaces, setPlaces } from "../../signed-sets/places.ts";
 import { type JsonFlag, jsonFlag } from "../command.ts";
 
 export const word = (input: string): string => input;
-const stateDirectory = "/var/lib/mos/sets";
 
 export interface PlaceFlags extends JsonFlag {
   readonly root?: string;
@@ -25,7 +26,7 @@ export const placeFlags = {
 } as const;
 
 export function placesOf({ root = "/" }: PlaceFlags): SetPlaces {
-  return { root, state: join(root, stateDirectory) };
+  return { root, state: join(root, setPlaces.state) };
 }
 
 export interface KeyFlags {
@@ -59,6 +60,35 @@ export async function activationOf({ units, root }: RemoveFlags): Promise<Activa
   ]);
   const { timeout, settle } = defaultGate;
   return { systemd, clock: monotonicClock, timeout, settle };
+}
+
+/**
+ * What decides here which levels of a set count.
+ * @throws MosError `usage` for an image that is not running, and for keys that a boot would not know; `set-undecided`,
+ * `policy-invalid`, `product-mismatch`
+ */
+export async function levelDeviceOf({ root, key, keyDir }: PlaceFlags & KeyFlags): Promise<LevelDevice> {
+  if (root !== undefined) {
+    throw new MosError(
+      "usage",
+      "cannot install a level of a set into an image: which device it will be is not known",
+      {
+        hint: `Put the signed directory itself into the image, below ${levelPlaces.image}/NAME/: every boot looks there.`,
+      },
+    );
+  }
+  if (key !== undefined || keyDir !== undefined) {
+    throw new MosError(
+      "usage",
+      "cannot use other keys for a level of a set: every boot verifies it with the device's own",
+    );
+  }
+  const [{ deviceContext }, { levelIdentity }] = await Promise.all([
+    import("../../agent/context.ts"),
+    import("../../agent/level-identity.ts"),
+  ]);
+  const identity = await levelIdentity(deviceContext());
+  return { places: { ...setPlaces, ...levelPlaces }, keys: await keysOf({}), identity };
 }
 
 /** @throws MosError `signed-key-invalid` */

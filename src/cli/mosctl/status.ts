@@ -7,7 +7,7 @@ import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../comma
 import { type Cell, escapeControls, jsonText, keyValues, type Look, paint, table } from "../output.ts";
 import { releaseText } from "../release-text.ts";
 import type { OutputStream } from "../terminal.ts";
-import { bootText, filesText } from "./boot-text.ts";
+import { bootText, filesText, setTexts } from "./boot-text.ts";
 import { problemText } from "./problem.ts";
 import { readStatus } from "./read-status.ts";
 
@@ -130,8 +130,9 @@ function show(stdout: OutputStream, status: Status): string {
     const lines: [string, string | undefined][] = [
       ["boot", boot],
       ["signed files", filesText(status.boot?.files)],
+      ...setTexts(status),
     ];
-    const began = boot === undefined ? "" : `\n${keyValues(stdout, lines)}`;
+    const began = boot === undefined && status.sets === undefined ? "" : `\n${keyValues(stdout, lines)}`;
     return `${health}\n\n${text}${began}${recoveryText(status)}${notes}`;
   }
   const head = keyValues(stdout, [
@@ -156,6 +157,7 @@ function show(stdout: OutputStream, status: Status): string {
     ["Secure Boot", `${trust.secureBoot.state}: ${trust.secureBoot.why}`],
     ["boot", bootText(status.boot)],
     ["signed files", filesText(status.boot?.files)],
+    ...setTexts(status),
     ["system", systemText(status)],
     ["checked", "signatures and chains; content block by block as it is read"],
   ]);

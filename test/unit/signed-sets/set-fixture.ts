@@ -3,11 +3,13 @@ import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { chmod, lstat, mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { asMosError } from "../../../src/errors/mos-error.ts";
-import { type InstalledSet, installSet, type SetPlaces } from "../../../src/signed-sets/install-set.ts";
+import type { Audience } from "../../../src/signed-sets/audience.ts";
+import type { InstalledSet, SetPlaces } from "../../../src/signed-sets/bring.ts";
+import { installSet } from "../../../src/signed-sets/install-set.ts";
 import { makeSet } from "../../../src/signed-sets/make-set.ts";
 import { temporaryDirectory } from "../../support.ts";
 
-type Files = Readonly<Record<string, string | { readonly to: string }>>;
+export type Files = Readonly<Record<string, string | { readonly to: string }>>;
 
 const { publicKey, privateKey } = generateKeyPairSync("ed25519");
 export const keys: readonly KeyObject[] = [publicKey];
@@ -45,7 +47,12 @@ export async function makeTree(
   tree: string,
   files: Files,
   serial: number,
-  { name = "quadlets", destination = "/etc/quadlets", key = privateKey } = {},
+  {
+    name = "quadlets",
+    destination = "/etc/quadlets",
+    key = privateKey,
+    audience,
+  }: { name?: string; destination?: string; key?: KeyObject; audience?: Audience } = {},
 ): Promise<void> {
   await rm(tree, { recursive: true, force: true });
   await mkdir(tree, { recursive: true });
@@ -54,7 +61,8 @@ export async function makeTree(
     const stat = await lstat(join(tree, path));
     if (!stat.isSymbolicLink()) await chmod(join(tree, path), stat.isDirectory() ? 0o755 : 0o644);
   }
-  await makeSet(tree, { name, serial, destination, ...owner }, key);
+  const level = audience === undefined ? {} : { for: audience };
+  await makeSet(tree, { name, serial, destination, ...level, ...owner }, key);
 }
 
 export interface SetPlace extends SetPlaces {
