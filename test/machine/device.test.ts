@@ -457,9 +457,13 @@ describe("a device", () => {
     expect((await machine.exec("podman ps --quiet")).stdout).toBe("");
     expect(machine.console()).toContain("nothing on this device can be verified");
     await machine.exec("losetup --find /root/stick.img");
+    await machine.waitFor(
+      "the release of the medium",
+      async () => (machine.console().includes("Recovered by the medium MOS-RECOVER") ? true : undefined),
+      300_000,
+    );
     await waitUntilWell();
     expect(await fetchPage(80)).toContain("web one");
-    expect(machine.console()).toContain("Recovered by the medium MOS-RECOVER");
     await machine.waitFor("the medium to be let go", async () =>
       (await machine.exec("findmnt /run/mos/recovery", { accept: "any" })).exitCode === 0 ? undefined : true,
     );
