@@ -8,7 +8,7 @@ import type { Machine } from "../../src/machine/machine.ts";
 import { addressesOn, networksOf, plainAddress } from "../../src/manifest/networks.ts";
 import { busyboxRoot, toolsRoot } from "../../tools/roots.ts";
 import { buildUnderTest } from "../build-under-test.ts";
-import { exampleJob, exampleServices, tarImage } from "./example-services.ts";
+import { addHealthcheck, exampleJob, exampleServices, tarImage } from "./example-services.ts";
 import { bootDevice } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
 
@@ -157,6 +157,10 @@ beforeAll(async () => {
     files: { "bin/reader": "#!/bin/sh\nexec /bin/idle\n" },
     entrypoint: "/bin/reader",
     config: ["--config.label", "who=reader", "--config.env", "FROM=image", "--config.user", "33"],
+  });
+  await addHealthcheck(image, {
+    Test: ["CMD", "/bin/busybox", "test", "!", "-e", "/sick"],
+    ...{ Interval: 5e9, Timeout: 20e9, Retries: 1 },
   });
   await machine.exec("iptables -L -n; ip6tables -L -n");
   firewallBefore = await firewall();
