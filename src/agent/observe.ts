@@ -49,6 +49,13 @@ export async function payloadProcess(controlGroup: string): Promise<number | und
   return undefined;
 }
 
+/** The id of the container of a unit, which its cgroup is named after; undefined when none runs. */
+export async function payloadContainer(controlGroup: string): Promise<string | undefined> {
+  if (controlGroup === "" || controlGroup === "/") return undefined;
+  const names = await readdir(join(cgroupRoot, controlGroup)).catch(() => []);
+  return names.flatMap((name) => /^libpod-payload-([0-9a-f]{64})$/.exec(name)?.[1] ?? [])[0];
+}
+
 /** The uid map of a service's processes as `inside outside length` (user_namespaces(7)); undefined if none runs. */
 export async function uidMapOf(controlGroup: string): Promise<string | undefined> {
   const pid = await payloadProcess(controlGroup);

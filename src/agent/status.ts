@@ -13,6 +13,7 @@ import type { IdMaps } from "../services/idmap.ts";
 import { rangeLength } from "../services/idmap.ts";
 import { isBootTarget } from "../services/render.ts";
 import {
+  containerName,
   layerDevice,
   layerMount,
   layerUnit,
@@ -36,6 +37,7 @@ import { readRecovery } from "./recovery.ts";
 import { secretProblem } from "./secrets.ts";
 import { type StartedSystem, startedSystem } from "./started.ts";
 import type { LayerStatus, ServiceState, ServiceStatus, Status, TrustStatus } from "./status-model.ts";
+import { isUnhealthy } from "./unhealthy.ts";
 
 const properties = [
   "Id",
@@ -324,6 +326,12 @@ async function errorOf(
         about: service,
       },
     ).toDocument();
+  }
+  const group = observed.units.get(serviceUnit(service))?.["ControlGroup"] ?? "";
+  if (state === "running" && (await isUnhealthy(group))) {
+    const message = `${service} runs, but its health check fails`;
+    const hint = `podman healthcheck run ${containerName(service)} asks it again.`;
+    return new MosError("service-unhealthy", message, { about: service, hint }).toDocument();
   }
   if (state === "running" || state === "mounted" || state === "starting" || state === "stopping")
     return undefined;

@@ -750,6 +750,11 @@ export const catalogue = {
     means: "A service did not come up or is not running any more.",
     hint: "journalctl -u UNIT shows its log.",
   },
+  "service-unhealthy": {
+    exit: unhealthy,
+    means: "A service runs, but its own health check fails.",
+    hint: "podman healthcheck run mos-SERVICE asks it again; its log may say why.",
+  },
   "systemd-failed": {
     exit: failure,
     means: "systemd did not do what it was asked.",

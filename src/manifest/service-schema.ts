@@ -92,7 +92,7 @@ const securitySchema = z.strictObject({
     .max(64)
     .optional()
     .describe(
-      "Files and directories of the root that stay read-only although the rest of it can be written to, each by its absolute path. They have to be in the image, without a symlink on the way: else the service does not start.",
+      "Files and directories of the root that stay read-only although the rest of it can be written to, each by its absolute path. They have to be in the image, without a symlink on the way: else the service does not start. What podman mounts itself (/etc/hosts, /etc/hostname, /etc/resolv.conf) is not of the root.",
     ),
   devices: z
     .array(

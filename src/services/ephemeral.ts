@@ -5,7 +5,7 @@
 import type { Target } from "../manifest/schema.ts";
 import { command, type Entry, formatUnit, raw, unitNames } from "../systemd/unit-file.ts";
 import type { RenderedUnit } from "./model.ts";
-import { deadlineTimer, deadlineUnit, watchdogUnit } from "./unit-names.ts";
+import { deadlineTimer, deadlineUnit, serviceUnit, watchdogUnit } from "./unit-names.ts";
 
 /** Microseconds without a sign of life from systemd after which the watchdog resets the machine. */
 const watchdogTime = 60_000_000;
@@ -56,7 +56,9 @@ export function renderEphemeral(target: Target): RenderedUnit[] {
       ],
     },
   ]);
-  // By force, because an orderly shutdown would wait for the job. systemd still syncs and unmounts.
+  // By force, because an orderly shutdown would wait for the job. systemd still syncs and unmounts. The job is killed before:
+  // systemd's last step waits 90 seconds for processes that do not listen to SIGTERM, and nobody tells the watchdog by then
+  // that all is well. One that cannot be switched off (CONFIG_WATCHDOG_NOWAYOUT) would begin the job anew.
   const deadline = formatUnit([
     {
       name: "Unit",
@@ -71,7 +73,8 @@ export function renderEphemeral(target: Target): RenderedUnit[] {
       name: "Service",
       entries: [
         ["Type", raw("oneshot")],
-        ["ExecStart", command("true")],
+        ["ExecStart", raw(`-${command("systemctl", "kill", "--signal=KILL", serviceUnit(service))}`)],
+        ["TimeoutStartSec", raw("10s")],
       ],
     },
   ]);

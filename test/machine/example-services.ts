@@ -3,6 +3,7 @@
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
+import { digestOf } from "../../src/oci/digest.ts";
 import { run } from "../../src/system/process.ts";
 import { busyboxRoot, muslRoot, sshdRoot } from "../../tools/roots.ts";
 import { checkout } from "../../tools/stamp.ts";
@@ -59,6 +60,32 @@ export async function tarImage(
   await writeFiles(root, files);
   await run("umoci", ["repack", "--image", image, bundle]);
   return `oci:${image}`;
+}
+
+/**
+ * Gives an image of {@link tarImage} a health check of its own, as Docker and podman write it; umoci has no option for that.
+ * @param check as in the image's configuration; times in nanoseconds
+ */
+export async function addHealthcheck(image: string, check: object): Promise<void> {
+  const [, layout = "", name] = image.split(":");
+  const blob = (digest: string) => join(layout, "blobs", digest.replace(":", "/"));
+  const store = async (document: object) => {
+    const bytes = JSON.stringify(document);
+    const digest = digestOf(bytes);
+    await writeFile(blob(digest), bytes);
+    return { digest, size: Buffer.byteLength(bytes) };
+  };
+  const index = JSON.parse(await readFile(join(layout, "index.json"), "utf8"));
+  const entry = index.manifests.find(
+    ({ annotations }: { annotations?: Record<string, string> }) =>
+      annotations?.["org.opencontainers.image.ref.name"] === name,
+  );
+  const manifest = JSON.parse(await readFile(blob(entry.digest), "utf8"));
+  const config = JSON.parse(await readFile(blob(manifest.config.digest), "utf8"));
+  config.config.Healthcheck = check;
+  Object.assign(manifest.config, await store(config));
+  Object.assign(entry, await store(manifest));
+  await writeFile(join(layout, "index.json"), JSON.stringify(index));
 }
 
 /** A server that ends when it is told to; a shell has to say that itself. */
