@@ -85,9 +85,15 @@ function destinationOf(
   return first?.manifest.destination ?? known?.destination;
 }
 
+/**
+ * Names of what is kept, and of what a power cut left of it (keep-tree.ts). Nothing else is removed: whoever can change the
+ * state's disk may have put a link to another directory there.
+ */
+const keptName = /^(?:[0-9a-f]{128}|[.][0-9a-f]{128}[.]new)$/;
+
 /** Drops what no ledger has any more. */
 export async function tidy({ state, kept }: SetPlaces & LevelPlaces): Promise<void> {
-  const names = await namesIn(kept);
+  const names = (await namesIn(kept)).filter((name) => keptName.test(name));
   if (names.length === 0) return;
   const ledgers = [...(await readLedgers(state)), ...(await readJournals(state)).map(({ ledger }) => ledger)];
   const needed = new Set(

@@ -1,5 +1,5 @@
 // Sets in levels: for everybody, for classes, for one machine; merged, and taken apart again.
-import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { LevelIdentity } from "../../../src/signed-sets/audience.ts";
@@ -198,6 +198,16 @@ describe("a boot", () => {
     expect(restored).toEqual(["other"]);
     expect(failed.map(({ name, error }) => [name, error.code])).toEqual([["quadlets", code]]);
     expect(await at.installed()).toEqual(before);
+  });
+  test("removes nothing but levels where a link to another directory was planted, and what a power cut left", async () => {
+    const at = await threeLevels();
+    await put(at.path("root/etc/victim"), { a: "A", ".b": "B" });
+    const left = `.${"a".repeat(128)}.new`;
+    await put(at.path("root/etc/victim"), { [`${left}/x`]: "X", [`${"b".repeat(128)}/y`]: "Y" });
+    await rename(at.places.kept, at.path("elsewhere"));
+    await symlink(at.path("root/etc/victim"), at.places.kept);
+    expect((await at.boot()).failed.map(({ error }) => error.code)).toEqual(["set-invalid"]);
+    expect((await readdir(at.path("root/etc/victim"))).sort()).toEqual([".b", "a"]);
   });
   test("refuses a level of the image whose files are not those that were signed", async () => {
     const at = await levelPlace();
