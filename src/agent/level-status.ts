@@ -22,7 +22,8 @@ export async function levelStatus({ places }: Pick<AgentContext, "places">): Pro
           : [
               {
                 level: levelName(audience),
-                ...counts,
+                serial: counts.serial,
+                source: counts.source,
                 files: paths.length,
                 paths: paths.slice(0, namedFiles),
               },

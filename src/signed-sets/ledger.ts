@@ -25,7 +25,7 @@ const releaseSchema = z.strictObject({ serial: serialSchema, manifest: z.string(
 const levelSchema = z.strictObject({
   for: audienceSchema,
   /** Which release of it counts here; absent when it is for others, or was removed. */
-  counts: z.strictObject({ serial: serialSchema, source: z.enum(["kept", "image"]) }).optional(),
+  counts: releaseSchema.extend({ source: z.enum(["kept", "image"]) }).optional(),
   /** The release that was installed here and is kept, which need not be the one that counts. */
   kept: releaseSchema.optional(),
   /** The newest that was ever installed here. What the image brings has its own protection from going back. */

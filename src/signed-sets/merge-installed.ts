@@ -1,6 +1,7 @@
 // Merging the levels of a set that are for this device, and bringing what they come to to its destination, by the same
 // transaction as any set.
 import { createHash, type KeyObject } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { MosError } from "../errors/mos-error.ts";
@@ -8,6 +9,7 @@ import { makeDirectory, removeWhole } from "../system/atomic-file.ts";
 import type { Activation } from "./activation.ts";
 import { type LevelIdentity, rankOf } from "./audience.ts";
 import { bring, type InstalledSet, pathsOf, type SetPlaces } from "./bring.ts";
+import { keepTree } from "./keep-tree.ts";
 import { type Ledger, type Level, readJournals, readLedgers, writeLedger } from "./ledger.ts";
 import { levelName } from "./level-name.ts";
 import { mergeLevels, providedBy, type RankedLevel } from "./merge-levels.ts";
@@ -28,6 +30,8 @@ export interface LevelDevice {
 type OwnLevel = ReadLevel & RankedLevel;
 
 export interface LevelOptions {
+  /** Paths of what was installed that may go; all of them without it. */
+  readonly removable?: ReadonlySet<string>;
   readonly force: boolean;
   readonly activation?: Activation | undefined;
 }
@@ -50,7 +54,7 @@ function levelsOf(
     const { counts: _, ...rest } = before.get(levelName(level.audience)) ?? { for: level.audience };
     return {
       ...rest,
-      counts: { serial: level.manifest.serial, source: level.source },
+      counts: { serial: level.manifest.serial, manifest: level.digest, source: level.source },
       paths: [...paths(level)],
     };
   });
@@ -85,15 +89,29 @@ function destinationOf(
   return first?.manifest.destination ?? known?.destination;
 }
 
+/**
+ * Names of what is kept, and of what a power cut left of it (keep-tree.ts). Nothing else is removed: whoever can change the
+ * state's disk may have put a link to another directory there.
+ */
+const keptName = /^(?:[0-9a-f]{128}|[.][0-9a-f]{128}[.]new)$/;
+
 /** Drops what no ledger has any more. */
 export async function tidy({ state, kept }: SetPlaces & LevelPlaces): Promise<void> {
-  const names = await namesIn(kept);
+  const names = (await namesIn(kept)).filter((name) => keptName.test(name));
   if (names.length === 0) return;
   const ledgers = [...(await readLedgers(state)), ...(await readJournals(state)).map(({ ledger }) => ledger)];
   const needed = new Set(
-    ledgers.flatMap(({ levels = [] }) => levels.flatMap(({ kept: one }) => one?.manifest ?? [])),
+    ledgers.flatMap(({ levels = [] }) =>
+      levels.flatMap(({ kept: one, counts }) => [one?.manifest, counts?.manifest]),
+    ),
   );
   for (const name of names) if (!needed.has(name)) await removeWhole(join(kept, name));
+}
+
+/** Keeps the list of a level that the image brings: another image may not have it, and it says what it has installed. */
+async function keepList({ kept }: LevelPlaces, { source, tree, digest }: ReadLevel): Promise<void> {
+  const path = join(kept, digest);
+  if (source === "image" && !existsSync(path)) await keepTree(tree, path, []);
 }
 
 /** A set in levels, as it is to be. */
@@ -110,7 +128,7 @@ interface Family {
 export async function bringMerged(
   { places, identity }: LevelDevice,
   { name, known, remembered, found }: Family,
-  { force, activation }: LevelOptions,
+  { force, activation, removable }: LevelOptions,
 ): Promise<InstalledSet | undefined> {
   const own = ownLevels(found, identity);
   const destination = destinationOf(name, own, known);
@@ -134,9 +152,10 @@ export async function bringMerged(
     name: `set ${name}`,
     of: (path: string): string => join(trees.get(path) ?? "/nonexistent", path),
   };
-  const owned = known?.entries ?? [];
+  const owned = (known?.entries ?? []).filter(({ path }) => removable?.has(path) ?? true);
   // That it is there says that there are sets in levels, to a boot without any in its image.
   await makeDirectory(places.kept, 0o700);
+  for (const level of own) await keepList(places, level);
   const steps = await bring(places, {
     ...{ ledger, owned, force, activation },
     prepare: (at, planned) => stage(source, at, entries, planned),

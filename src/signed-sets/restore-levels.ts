@@ -6,7 +6,8 @@ import { locked } from "./bring.ts";
 import { isReadOnly } from "./destination.ts";
 import { type Ledger, readJournals, readLedgers } from "./ledger.ts";
 import { bringMerged, type LevelDevice, refuseUnlevelled, tidy } from "./merge-installed.ts";
-import { type LevelPlaces, namesIn, readLevels } from "./read-levels.ts";
+import { type LevelPlaces, namesIn, type ReadLevel, readLevels } from "./read-levels.ts";
+import { readSignedSet } from "./read-set.ts";
 
 /** What came of the sets in levels at a boot. */
 export interface RestoredLevels {
@@ -21,6 +22,26 @@ export interface RestoredLevels {
 async function namesOf({ image }: LevelPlaces, ledgers: readonly Ledger[]): Promise<readonly string[]> {
   const installed = ledgers.flatMap(({ name, levels }) => (levels === undefined ? [] : [name]));
   return [...new Set([...(await namesIn(image)), ...installed])].sort();
+}
+
+/**
+ * Paths that a boot may remove: those of a list that is signed, of now or of when it was installed. What the ledger alone
+ * says counts for nothing here, because who has the state's disk can write it, and the root's files are not theirs.
+ */
+async function removableOf(
+  { places, keys }: LevelDevice,
+  { name, destination, levels = [] }: Ledger,
+  found: readonly ReadLevel[],
+): Promise<ReadonlySet<string>> {
+  const lists = found.map(({ manifest }) => manifest);
+  for (const { counts } of levels) {
+    if (counts === undefined) continue;
+    // One that cannot be verified any more is not there.
+    const list = await readSignedSet(join(places.kept, counts.manifest), keys).catch(() => undefined);
+    if (list?.manifest.name === name) lists.push(list.manifest);
+  }
+  const own = lists.filter((list) => list.destination === destination);
+  return new Set(own.flatMap(({ entries }) => entries.map(({ path }) => path)));
 }
 
 /**
@@ -55,7 +76,8 @@ export async function restoreLevels(
           continue;
         }
         const family = { name, known, remembered: known?.levels ?? [], found };
-        const done = await bringMerged(device, family, { force: true });
+        const removable = known === undefined ? new Set<string>() : await removableOf(device, known, found);
+        const done = await bringMerged(device, family, { force: true, removable });
         if (done !== undefined && done.written.length + done.removed.length > 0) restored.push(name);
       } catch (error) {
         failed.push({ name, error: asMosError(error) });

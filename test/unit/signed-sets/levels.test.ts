@@ -1,9 +1,10 @@
 // Sets in levels: for everybody, for classes, for one machine; merged, and taken apart again.
-import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { LevelIdentity } from "../../../src/signed-sets/audience.ts";
 import { installSet, listSets, removeSet } from "../../../src/signed-sets/install-set.ts";
+import type { Ledger } from "../../../src/signed-sets/ledger.ts";
 import { codeOf, everybody, levelPlace, m1, ofClass, ofMachine } from "./level-fixture.ts";
 import { keys, makeTree, put } from "./set-fixture.ts";
 
@@ -198,6 +199,35 @@ describe("a boot", () => {
     expect(restored).toEqual(["other"]);
     expect(failed.map(({ name, error }) => [name, error.code])).toEqual([["quadlets", code]]);
     expect(await at.installed()).toEqual(before);
+  });
+  test("removes nothing that only the ledger says was installed, which who has the disk can write", async () => {
+    const at = await threeLevels();
+    await put(at.path("root/etc/quadlets"), { theirs: "T" });
+    const path = join(at.places.state, "quadlets.json");
+    const ledger = JSON.parse(await readFile(path, "utf8")) as Ledger;
+    const theirs = { ...ledger.entries.find(({ path: one }) => one === "a"), path: "theirs" };
+    const forge = (change: object) => writeFile(path, JSON.stringify({ ...ledger, ...change }));
+    await forge({ entries: [...ledger.entries, theirs] });
+    expect(await at.boot()).toMatchObject({ failed: [] });
+    expect(await at.installed()).toMatchObject({ theirs: "T", a: "everybody's" });
+    // And with levels that are of no list here: all of them are gone, and with them what they say to have installed.
+    const digest = "0".repeat(128);
+    const counts = { serial: 1, manifest: digest, source: "image" };
+    const levels = [{ for: everybody, counts, paths: ["theirs"] }];
+    await forge({ name: "forged", entries: [theirs], levels });
+    await rename(path, join(at.places.state, "forged.json"));
+    expect(await at.boot()).toMatchObject({ failed: [] });
+    expect(await at.installed()).toMatchObject({ theirs: "T", a: "everybody's" });
+  });
+  test("removes nothing but levels where a link to another directory was planted, and what a power cut left", async () => {
+    const at = await threeLevels();
+    await put(at.path("root/etc/victim"), { a: "A", ".b": "B" });
+    const left = `.${"a".repeat(128)}.new`;
+    await put(at.path("root/etc/victim"), { [`${left}/x`]: "X", [`${"b".repeat(128)}/y`]: "Y" });
+    await rename(at.places.kept, at.path("elsewhere"));
+    await symlink(at.path("root/etc/victim"), at.places.kept);
+    expect((await at.boot()).failed.map(({ error }) => error.code)).toEqual(["set-invalid"]);
+    expect((await readdir(at.path("root/etc/victim"))).sort()).toEqual([".b", "a"]);
   });
   test("refuses a level of the image whose files are not those that were signed", async () => {
     const at = await levelPlace();

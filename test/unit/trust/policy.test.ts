@@ -15,6 +15,8 @@ const good: PolicyDocument = {
   revoked: ["a".repeat(64)],
   bootOn: ["applied", "no-state"],
   signedFiles: "required",
+  machine: "0a1b-2c3d",
+  classes: ["lab", "kiosk"],
 };
 
 let directory: string;
@@ -65,6 +67,9 @@ describe("a trust policy", () => {
     ["more signatures than are looked at", { signatures: 17 }],
     ["a TPM that may be there", { tpm: "maybe" }],
     ["a revoked thing that is no SHA-256", { revoked: ["abc"] }],
+    ["a class twice", { classes: ["lab", "kiosk", "lab"] }],
+    ["a class that is no word", { classes: ["the lab"] }],
+    ["a machine without a name", { machine: "" }],
     ["a key that it does not have", { signature: 1 }],
   ])("with %s is refused", async (_, change) => {
     await write({ ...good, ...change });
