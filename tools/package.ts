@@ -90,10 +90,12 @@ async function stageHooks(put: Put): Promise<void> {
     const content = await readFile(join(checkout, "initrd-hooks/initramfs-tools", path));
     await put(`usr/share/initramfs-tools/${path}`, content, 0o755);
   }
-  const module = "initrd-hooks/dracut/60mos";
-  for (const name of (await readdir(join(checkout, module))).sort()) {
-    const content = await readFile(join(checkout, module, name));
-    await put(`usr/lib/dracut/modules.d/60mos/${name}`, content, name.endsWith(".sh") ? 0o755 : 0o644);
+  for (const module of ["60mos", "61mos-encrypt"]) {
+    const from = join(checkout, "initrd-hooks/dracut", module);
+    for (const name of (await readdir(from)).sort()) {
+      const content = await readFile(join(from, name));
+      await put(`usr/lib/dracut/modules.d/${module}/${name}`, content, name.endsWith(".sh") ? 0o755 : 0o644);
+    }
   }
 }
 

@@ -9,6 +9,7 @@ import { MosError } from "../errors/mos-error.ts";
 import { initrdArchive } from "./cpio.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import {
+  encryptedCommandLine,
   installArguments,
   installTarget,
   loaderConfig,
@@ -75,6 +76,7 @@ function installerArguments({ installer, disk }: ImageDescription): string {
     ...["fstab=no", `systemd.unit=${installTarget}`, `${installArguments.disk}=${installer?.disk ?? "auto"}`],
     ...(installer?.wipe === true ? [`${installArguments.wipe}=yes`] : []),
     ...(disk.swap === undefined ? [] : [`${installArguments.swap}=${disk.swap}`]),
+    ...(disk.encrypt === undefined ? [] : [`${installArguments.encrypt}=${disk.encrypt}`]),
   ];
   return words.join(" ");
 }
@@ -105,7 +107,9 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
     return join(work, to);
   };
   // The words of the description come last: they count where both say something.
-  const lineOf = (root: string): string => `${root} ${retryCommandLine} ${boot.command_line}`.trim();
+  const state = description.disk.encrypt === undefined ? [] : [encryptedCommandLine];
+  const lineOf = (root: string, more: readonly string[] = state): string =>
+    [root, retryCommandLine, ...more, boot.command_line].join(" ").trim();
   const commandLine = lineOf(rootCommandLine(rootHash));
   const uki = await build("uki.efi", commandLine);
   const buildKernel = async (root: string) => {
@@ -118,7 +122,10 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
       : [
           {
             path: removableLoader,
-            source: await build("installer.efi", `${commandLine} ${installerArguments(description)}`),
+            source: await build(
+              "installer.efi",
+              `${lineOf(rootCommandLine(rootHash), [])} ${installerArguments(description)}`,
+            ),
           },
         ];
   if (boot.loader === "none")

@@ -3,7 +3,12 @@
 import { mkdir, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
-import { installArguments, installerPartitions, rootPartitionUuids } from "../image/disk-layout.ts";
+import {
+  encryptionMark,
+  installArguments,
+  installerPartitions,
+  rootPartitionUuids,
+} from "../image/disk-layout.ts";
 import { run } from "../system/process.ts";
 import { chooseDisk, type Disk } from "./disks.ts";
 import { type Definitions, repartDefinitions } from "./repart.ts";
@@ -20,6 +25,7 @@ const sectorBytes = 512; // of /sys/block/NAME/size, whatever the disk's own
 const spareBytes = 80 * 1024 ** 2;
 const copyTimeoutMs = 3600_000;
 const definitionsDirectory = "/run/mos/install";
+const markFile = "/run/mos/install-state";
 
 /** `NAME=VALUE` words of the command line; the last one counts, as for systemd. */
 function argument(commandLine: string, name: string): string | undefined {
@@ -60,6 +66,16 @@ async function inspect(name: string): Promise<Disk> {
   };
 }
 
+/** What the installed system encrypts at its first start. @returns its file */
+async function writeMark(): Promise<string> {
+  await mkdir(dirname(markFile), { recursive: true });
+  // A whole block of whatever size a disk's are.
+  const block = Buffer.alloc(1024 ** 2);
+  block.write(`${encryptionMark}\n`);
+  await writeFile(markFile, block);
+  return markFile;
+}
+
 async function writeDefinitions(definitions: Definitions): Promise<void> {
   await rm(definitionsDirectory, { recursive: true, force: true });
   await mkdir(definitionsDirectory, { recursive: true });
@@ -95,7 +111,8 @@ export async function install(onStep: (what: string) => void): Promise<Installed
   const disk = chooseDisk(disks, { name, size, wipe });
   const path = `/dev/${disk.name}`;
   onStep(`installing onto ${path}`);
-  await writeDefinitions(repartDefinitions(rootHash, swap));
+  const mark = argument(commandLine, installArguments.encrypt) === "tpm2" ? await writeMark() : undefined;
+  await writeDefinitions(repartDefinitions(rootHash, swap, mark));
   await run(
     "systemd-repart",
     [

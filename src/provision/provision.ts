@@ -3,7 +3,9 @@
 // indices begin that an update can only raise. A sequence of named steps; one that fails leaves a TPM that is not
 // recognised as provisioned, because the layout's version is written last.
 import { createPublicKey } from "node:crypto";
+import { existsSync } from "node:fs";
 import { MosError } from "../errors/mos-error.ts";
+import { openState } from "../image/disk-layout.ts";
 import type { TpmAddress } from "../tpm/address.ts";
 import { getRandom, readLockout } from "../tpm/capability.ts";
 import { changeHierarchyAuth, clear, setLockoutLimits } from "../tpm/hierarchy.ts";
@@ -73,6 +75,12 @@ export async function provision(
   input: ProvisionInput,
 ): Promise<{ readonly attestationKey: TpmObject["public"] }> {
   checkIdentity(input);
+  if (existsSync(openState)) {
+    throw new MosError(
+      "state-encrypted",
+      "cannot provision: the state of this device is encrypted to its TPM, and clearing that would lose it",
+    );
+  }
   await using tpm = await Tpm.open(input.tpm);
   input.onStep("clearing the TPM");
   await clearTpm(tpm, input.wipe);

@@ -248,7 +248,11 @@ export class Factory {
    * @returns the console's text
    */
   async refusal(name: string, parts: Parts, why: RegExp, timeoutMs = 180_000): Promise<string> {
-    const machine = await this.machine(parts);
+    return await this.refusalOf(name, await this.machine(parts), why, timeoutMs);
+  }
+
+  /** The same for a machine that is there; it is disposed of. */
+  async refusalOf(name: string, machine: Machine, why: RegExp, timeoutMs: number): Promise<string> {
     const starting = machine.start().then(
       () => "started",
       () => "ended",
