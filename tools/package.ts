@@ -73,9 +73,11 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   for (const name of ["quadlet-generator", "quadlet-setup"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/quadlet", name)), 0o755);
   }
-  for (const name of ["bootkit-kernel", "esp-steps"]) {
+  for (const name of ["bootkit-kernel", "esp-steps", "grow-state"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/boot", name)), 0o755);
   }
+  const growth = "50-mos-state.conf";
+  await put(`usr/lib/mos/repart.d/${growth}`, await readFile(join(checkout, "packaging/boot", growth)));
   await stageManual(put);
   await stageCompletions(executable, put);
   const units = await stageUnits(put);

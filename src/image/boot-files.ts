@@ -20,7 +20,7 @@ import {
   ukiFileName,
 } from "./disk-layout.ts";
 import type { EspFile } from "./esp.ts";
-import { trustFiles } from "./image-trust.ts";
+import { installerFiles, trustFiles } from "./image-trust.ts";
 import type { BootFiles } from "./os-tree.ts";
 import { buildUki } from "./uki.ts";
 
@@ -76,6 +76,7 @@ function installerArguments({ installer, disk }: ImageDescription): string {
     ...["fstab=no", `systemd.unit=${installTarget}`, `${installArguments.disk}=${installer?.disk ?? "auto"}`],
     ...(installer?.wipe === true ? [`${installArguments.wipe}=yes`] : []),
     ...(disk.swap === undefined ? [] : [`${installArguments.swap}=${disk.swap}`]),
+    ...(installer?.provision === undefined ? [] : [`${installArguments.provision}=${installer.provision}`]),
     ...(disk.encrypt === undefined ? [] : [`${installArguments.encrypt}=${disk.encrypt}`]),
   ];
   return words.join(" ");
@@ -91,11 +92,12 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
   const key = join(keyset, "uki-production");
   const signer = await readSigner(join(key, "privkey.pem"), join(key, "cert.pem"));
   const trust = join(work, "trust.cpio");
-  await writeFile(trust, initrdArchive(await trustFiles(keyset, input.policy, description.trust.product)));
-  const build = async (to: string, commandLine: string): Promise<string> => {
+  const said = await trustFiles(keyset, input.policy, description.trust.product);
+  await writeFile(trust, initrdArchive(said));
+  const build = async (to: string, commandLine: string, trustArchive = trust): Promise<string> => {
     const bytes = await buildUki({
       linux: files.kernel,
-      initrds: [files.initrd, trust],
+      initrds: [files.initrd, trustArchive],
       commandLine,
       osRelease: files.osRelease,
       ...(input.splash === undefined ? {} : { splash: input.splash }),
@@ -116,6 +118,8 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
     const line = lineOf(root);
     return { path: await build("bootkit.efi", line), commandLine: line };
   };
+  const installerTrust = join(work, "installer-trust.cpio");
+  await writeFile(installerTrust, initrdArchive(installerFiles(said, description.installer?.provision)));
   const installerEsp =
     description.installer === undefined
       ? undefined
@@ -125,6 +129,7 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
             source: await build(
               "installer.efi",
               `${lineOf(rootCommandLine(rootHash), [])} ${installerArguments(description)}`,
+              installerTrust,
             ),
           },
         ];

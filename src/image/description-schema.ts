@@ -137,7 +137,7 @@ const diskFields = z.strictObject({
     .enum(["tpm2"])
     .optional()
     .describe(
-      "State is encrypted at the first start, with a key that the device's TPM gives to systems of this keyset under Secure Boot only. The root has to have tpm2-tools, cryptsetup and systemd-repart. Left out: it is not encrypted.",
+      "State is encrypted at the first start, with a key that the device's TPM gives to systems of this keyset under Secure Boot only. The root has to have tpm2-tools and cryptsetup. Left out: it is not encrypted.",
     ),
 });
 
@@ -157,7 +157,15 @@ const installerSchema = z.strictObject({
   wipe: z
     .boolean()
     .default(false)
-    .describe("Whether a disk that is not empty may be written over. It is on the signed command line."),
+    .describe(
+      "Whether a disk that is not empty may be written over, and a TPM cleared that was provisioned before. It is on the signed command line.",
+    ),
+  provision: z
+    .enum(["medium", "device"])
+    .optional()
+    .describe(
+      "The installer provisions the machine's TPM, with an identity from another `medium` (a file system with the label MOS-IDENTITY, and `cert.pem` and `privkey.pem` of `trust sudi add` in it), or with one that the `device` makes itself and signs itself. Left out: it does not.",
+    ),
 });
 
 export const imageDescriptionSchema = z.strictObject({

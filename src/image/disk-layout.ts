@@ -102,6 +102,8 @@ export const installArguments = {
   wipe: "mos.install.wipe",
   /** MiB of swap; none without it. */
   swap: "mos.install.swap",
+  /** Where the identity comes from that the machine's TPM gets: `medium` or `device`; none without it. */
+  provision: "mos.install.provision",
   /** `tpm2`: what is installed encrypts its state at its first start. */
   encrypt: "mos.install.encrypt",
 } as const;

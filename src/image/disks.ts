@@ -42,7 +42,17 @@ async function makeState(
     return;
   }
   const uuid = uuidFrom(seed, "state");
-  const form = ["-U", uuid, "-E", `hash_seed=${uuid},root_owner=0:0,nodiscard`, "-L", partitions.state.label];
+  // Blocks that suit the size to which it may grow.
+  const form = [
+    "-b",
+    "4096",
+    "-U",
+    uuid,
+    "-E",
+    `hash_seed=${uuid},root_owner=0:0,nodiscard`,
+    "-L",
+    partitions.state.label,
+  ];
   // Before 1.47.1 e2fsprogs has a name of its own for it.
   const time = { SOURCE_DATE_EPOCH: String(epoch), E2FSPROGS_FAKE_TIME: String(epoch) };
   await run("mke2fs", ["-q", "-t", "ext4", ...form, to], {

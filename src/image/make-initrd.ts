@@ -48,7 +48,6 @@ const encryptionPackages: Readonly<Record<string, readonly string[]>> = {
   ],
   e2fsprogs: ["/usr/sbin/mke2fs", "/usr/bin/mke2fs"],
   coreutils: ["/usr/bin/basenc"],
-  "systemd-repart": ["/usr/bin/systemd-repart"],
 };
 
 /** @throws MosError `image-root-unusable` for a root whose initrd could not encrypt */

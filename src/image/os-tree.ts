@@ -191,6 +191,17 @@ async function clean({ description, tree }: TreeInput): Promise<void> {
   for (const path of ["/etc/.updated", "/var/.updated"]) await put(tree, path, "");
 }
 
+/** State grows with the disk, where the root can do that. */
+async function wantGrowth(tree: string): Promise<void> {
+  const root = new RootTree([tree]);
+  const unit = "/usr/lib/systemd/system/mos-grow.service";
+  if (root.find(unit) === undefined || root.find("/usr/bin/systemd-repart") === undefined) return;
+  const link = hostPath(tree, "/etc/systemd/system/multi-user.target.wants/mos-grow.service");
+  await mkdir(dirname(link), { recursive: true });
+  await rm(link, { force: true });
+  await symlink(unit, link);
+}
+
 /**
  * Makes the root, kernel and initrd. Needs root, or a user namespace that maps all ids.
  * @throws MosError `image-root-unusable`, `program-unresolved`, `program-failed`, `program-missing`, `io-failed`
@@ -214,6 +225,7 @@ export async function finishTree(input: TreeInput): Promise<BootFiles> {
   await put(tree, "/etc/motd", motd(description));
   if (new RootTree([tree]).find("/usr/bin/mosctl") !== undefined)
     await put(tree, loginReport, loginScript, 0o755);
+  await wantGrowth(tree);
   await putFiles(input);
   if (factory !== undefined) {
     const to = hostPath(tree, factoryLayout);

@@ -149,10 +149,11 @@ describe.runIf(process.env["MOS_TEST_ENCRYPT"] !== undefined)("a device with an 
     async () => {
       expect(await says("findmnt -no SOURCE,FSTYPE /var")).toMatch(/^\/dev\/mapper\/mos-state +ext4$/);
       expect(await says("dmsetup table mos-state")).toMatch(/^0 \d+ crypt aes-xts-plain64 /);
-      const size = "lsblk --bytes --noheadings --nodeps --output SIZE /dev/mapper/mos-state";
-      expect(Number(await says(size))).toBeGreaterThan(1024 * mebibyte);
-      expect(Number(await says("stat -f -c %b /var"))).toBeGreaterThan(200_000);
       const status = await waitUntilWell();
+      expect(await says("systemctl show -P Result mos-grow.service")).toBe("success");
+      const size = "lsblk --bytes --noheadings --nodeps --output SIZE /dev/mapper/mos-state";
+      expect(Number(await says(size))).toBeGreaterThan(2 * 1024 * mebibyte);
+      expect(Number(await says("stat -f -c %b /var")) * 4096).toBeGreaterThan(2 * 1024 * mebibyte);
       expect(status.services).toMatchObject([{ name: "web" }]);
       expect(await says("systemctl --failed --no-legend")).toBe("");
       await says("echo kept > /var/lib/kept; sync");

@@ -22,8 +22,7 @@ install() {
     inst_script "$moddir/$script.sh" "/usr/lib/mos/$script"
   done
   inst_multiple cryptsetup dmsetup tpm2 mke2fs basenc cat dd head mkdir modprobe readlink rm sed sort stat sync tail tr truncate udevadm
-  inst_multiple -o /etc/mke2fs.conf systemd-repart
-  inst_simple "$moddir/50-mos-state.conf" /usr/lib/mos/repart.d/50-mos-state.conf
+  inst_multiple -o /etc/mke2fs.conf
   # What speaks to the kernel's device is loaded by its name.
   inst_libdir_file "libtss2-tcti-device.so*"
   $SYSTEMCTL -q --root "$initdir" add-requires initrd.target mos-unlock.service

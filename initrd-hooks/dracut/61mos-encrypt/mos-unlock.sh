@@ -1,8 +1,8 @@
 #!/bin/sh
 # Opens the encrypted state (mos.encrypted=tpm2 on the signed command line) as /dev/mapper/mos-state, with a key that
 # the TPM gives to this start only (mos-state-key.sh). A partition that begins with the mark of a new image is encrypted
-# first, in all the room that is behind it. Anything else is refused, and nothing of it is changed: a plain file system
-# that somebody has put there is not this device's state.
+# first. Anything else is refused, and nothing of it is changed: a plain file system that somebody has put there is not
+# this device's state.
 #
 # Whoever can write to the disk can put a new partition there, with the mark, and the device begins anew: its state is
 # lost then, as when he overwrites it.
@@ -69,20 +69,11 @@ secure_boot() {
     [ "$(tail -c 1 "$vars/SetupMode-$guid" 2>/dev/null | basenc --base16)" = 00 ]
 }
 
-# All the room that is free behind the partition: an image that was written to a larger disk.
-grow() {
-  disk=$(readlink -f "/sys/class/block/${device##*/}/..")
-  systemd-repart --dry-run=no --no-pager --definitions=/usr/lib/mos/repart.d "/dev/${disk##*/}" ||
-    echo "mos: the partition of the state keeps its size"
-  udevadm settle --timeout=30 || :
-}
-
 create() {
   secure_boot || refuse "it is to be encrypted now, and Secure Boot is off: the TPM would give its key to any system"
-  [ ! -x /usr/bin/systemd-repart ] || grow
   /usr/lib/mos/mos-state-key new "$header" "$device" "$key" || refuse "it cannot be encrypted"
   attach
-  mke2fs -q -t ext4 -L mos-state -E nodiscard "/dev/mapper/$name" || refuse "it cannot be given a file system"
+  mke2fs -q -t ext4 -b 4096 -L mos-state -E nodiscard "/dev/mapper/$name" || refuse "it cannot be given a file system"
   sync
   # The mark goes last: until then a power cut leaves a partition that is to be encrypted.
   dd if="$header" of="$device" bs=4096 skip=1 seek=1 conv=notrunc,fsync 2> "$work/errors" &&
