@@ -106,10 +106,11 @@ export async function makeDisks(
     label: installerPartitions.esp.label,
   });
   const installer = path("installer");
-  await makeDisk(installer, uuidFrom(seed, "installer"), [
+  const medium: DiskPartition[] = [
     { ...installerPartitions.esp, uuid: uuidFrom(seed, "installer-esp"), source: path("installer-esp") },
     ...roots,
     { ...installerPartitions.payload, uuid: uuidFrom(seed, "payload"), source: path("esp") },
-  ]);
+  ];
+  await makeDisk(installer, uuidFrom(seed, "installer"), medium, { epoch });
   return { raw, installer };
 }

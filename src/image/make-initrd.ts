@@ -30,6 +30,9 @@ const initrdDrivers = [
 ];
 /** And for that root. */
 const verityProgram = "/usr/sbin/veritysetup";
+/** For an installer's optical disc (mos-medium.sh). */
+const discDrivers = ["sr_mod", "cdrom"];
+const discProgram = ["/usr/sbin/losetup", "/usr/bin/losetup"];
 const volatileRoot = [
   "/usr/lib/systemd/systemd-volatile-root",
   "/usr/lib/systemd/system/systemd-volatile-root.service",
@@ -90,11 +93,16 @@ export async function makeInitrd(
     ...(hasMos ? ["mos"] : []),
     ...(description.disk.encrypt === undefined ? [] : ["mos-encrypt"]),
   ];
+  const installs = description.installer !== undefined;
+  const drivers = [...initrdDrivers, ...(installs ? discDrivers : []), ...description.root.drivers];
+  const programs = [[verityProgram], ...(installs ? [discProgram] : [])].flatMap(
+    (paths) => paths.find((path) => root.find(path) !== undefined) ?? [],
+  );
   const config = [
     ...['hostonly="no"', 'reproducible="yes"', 'early_microcode="no"', 'compress="zstd -3 -T1"'],
     `dracutmodules="${modules.join(" ")}"`,
-    `add_drivers+=" ${[...initrdDrivers, ...description.root.drivers].join(" ")} "`,
-    `install_items+=" ${[...volatileRoot, ...(root.find(verityProgram) === undefined ? [] : [verityProgram])].join(" ")} "`,
+    `add_drivers+=" ${drivers.join(" ")} "`,
+    `install_items+=" ${[...volatileRoot, ...programs].join(" ")} "`,
   ];
   await mkdir(join(tree, exchange));
   try {

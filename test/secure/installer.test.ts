@@ -37,7 +37,7 @@ targets:
   return `${layout}:latest`;
 }
 
-/** Everything that an installer can do; or no more than it has to. */
+/** Everything that an installer can do, from an optical disc; or no more than it has to, from a stick. */
 const isPlain = process.env["MOS_TEST_INSTALLER"] === "plain";
 
 async function describeImage(services: string): Promise<string> {
@@ -70,7 +70,7 @@ beforeAll(async () => {
     // The firmware tries the empty disk first, and then the medium; after the installation the disk is what starts.
     disks: [
       { path: disk, readOnly: false },
-      { path: image.installer ?? "", readOnly: true },
+      { path: image.installer ?? "", readOnly: true, isOptical: !isPlain },
     ],
     tpmState: await factory.tpm("tpm"),
   });

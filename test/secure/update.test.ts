@@ -1,7 +1,7 @@
 // A device that mosb image build made updates its kernel and root together with its services: into the new system, which
 // is healthy and stays; and towards one whose kernel panics, from which it comes back by itself. Under Secure Boot, with
 // systemd-boot counting. It takes long: only when MOS_TEST_UPDATE says so (docs/testing.md).
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
@@ -18,6 +18,8 @@ import { systemDescription } from "./system-image.ts";
 const bootMs = 1_800_000;
 /** Beside other work a start has taken ten minutes. */
 const testMs = 2_400_000;
+
+const diskBytes = 5 * 1024 ** 3;
 
 let factory: Factory;
 let machine: Machine | undefined;
@@ -106,6 +108,8 @@ beforeAll(async () => {
   await run("mke2fs", ["-q", "-t", "ext4", "-d", factory.path("releases"), releases, "1500M"], {
     timeoutMs: 120_000,
   });
+  // As on a disk that is larger than the image.
+  await truncate(first.raw, diskBytes);
   mark("images are built");
   machine = await createQemu({
     toolsRoot: factory.image.toolsRoot,
@@ -173,6 +177,9 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
         "the image to be called good",
         async () => ((await images()).join() === "demo_1.0.efi" ? true : undefined),
         300_000,
+      );
+      expect(Number(await says("stat -f -c '%b %S' /var | awk '{ print $1 * $2 }'"))).toBeGreaterThan(
+        diskBytes / 2,
       );
       mark("the first release runs");
     },
