@@ -8,7 +8,7 @@ const first = 16;
 const at = { primary: 16, boot: 17, end: 18, root: 19, catalog: 20, pathsLittle: 21, pathsBig: 22, next: 23 };
 
 /** What the file system is called, by which the initrd knows the disc (initrd-hooks/dracut/60mos/mos-medium.sh). */
-export const discLabel = "MOS_INSTALL";
+const discLabel = "MOS_INSTALL";
 
 /** A number in both byte orders, as ECMA-119, 7.2.3 and 7.3.3 have it. */
 function both16(to: Buffer, offset: number, value: number): void {

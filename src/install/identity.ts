@@ -8,8 +8,7 @@ import { run } from "../system/process.ts";
 import { issue } from "../trust/issue.ts";
 import { deviceProfile, deviceSubject } from "../trust/profiles.ts";
 
-export const identitySources = ["medium", "device"] as const;
-export type IdentitySource = (typeof identitySources)[number];
+export type IdentitySource = "medium" | "device";
 
 /** PEM of both. The key is secret. */
 export interface Identity {

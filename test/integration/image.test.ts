@@ -148,7 +148,7 @@ describe("the disk", () => {
     const medium = first.installer ?? "";
     const { stdout } = await run("blkid", ["-p", "-n", "iso9660", "-o", "export", medium]);
     expect(stdout).toContain("LABEL=MOS_INSTALL\n");
-    expect(stdout).toMatch(/EL\\? ?TORITO/);
+    expect(stdout).toMatch(/^BOOT_SYSTEM_ID=EL\\ TORITO/m);
     expect((await run("sfdisk", ["--verify", medium])).stdout).toContain("No errors detected");
   });
 });
@@ -213,6 +213,12 @@ describe("a build", () => {
     expect(error.message).toBe(
       "cannot run /sbin/init in the root of the image: its interpreter /bin/no-such-shell is not there",
     );
+  });
+
+  test("with an encrypted state, of a root that cannot encrypt, fails with what it lacks", async () => {
+    const error = await refusal(description.replace("swap: 16M", "encrypt: tpm2"));
+    expect(error.code).toBe("image-root-unusable");
+    expect(error.message).toBe("cannot make an initrd that encrypts the state: the root lacks mos");
   });
 
   test("of a root without a kernel fails, and leaves nothing behind", async () => {
