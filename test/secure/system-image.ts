@@ -11,7 +11,8 @@ import { documentation } from "../integration/image-fixture.ts";
 import { type Factory, guestOptions } from "./harness.ts";
 
 // On a machine that does other work besides, udev takes its time to find a disk.
-const commandLine = [...guestOptions, "systemd.default_device_timeout_sec=240"].join(" ");
+const waits = ["systemd.default_device_timeout_sec=240", "mos.state-timeout=240"];
+const commandLine = [...guestOptions, ...waits].join(" ");
 
 /** As JSON, which is YAML. @param more what it says besides, or instead */
 export async function systemDescription(factory: Factory, more: object): Promise<string> {
