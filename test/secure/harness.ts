@@ -85,7 +85,7 @@ export class Factory {
   /** Calls one of the names of the executable on this machine. */
   async mos(name: "mosb" | "mosctl" | "trust", ...args: readonly string[]): Promise<string> {
     const { stdout } = await run(this.executable, [name, ...args], {
-      timeoutMs: 300_000,
+      timeoutMs: 900_000,
       cwd: this.directory,
       env: { MOS_KEYSETS: this.keysets },
     });
