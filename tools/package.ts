@@ -73,9 +73,11 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   for (const name of ["quadlet-generator", "quadlet-setup"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/quadlet", name)), 0o755);
   }
-  for (const name of ["bootkit-kernel", "esp-steps"]) {
+  for (const name of ["bootkit-kernel", "esp-steps", "grow-state"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/boot", name)), 0o755);
   }
+  const growth = "50-mos-state.conf";
+  await put(`usr/lib/mos/repart.d/${growth}`, await readFile(join(checkout, "packaging/boot", growth)));
   await stageManual(put);
   await stageCompletions(executable, put);
   const units = await stageUnits(put);
@@ -90,10 +92,12 @@ async function stageHooks(put: Put): Promise<void> {
     const content = await readFile(join(checkout, "initrd-hooks/initramfs-tools", path));
     await put(`usr/share/initramfs-tools/${path}`, content, 0o755);
   }
-  const module = "initrd-hooks/dracut/60mos";
-  for (const name of (await readdir(join(checkout, module))).sort()) {
-    const content = await readFile(join(checkout, module, name));
-    await put(`usr/lib/dracut/modules.d/60mos/${name}`, content, name.endsWith(".sh") ? 0o755 : 0o644);
+  for (const module of ["60mos", "61mos-encrypt"]) {
+    const from = join(checkout, "initrd-hooks/dracut", module);
+    for (const name of (await readdir(from)).sort()) {
+      const content = await readFile(join(from, name));
+      await put(`usr/lib/dracut/modules.d/${module}/${name}`, content, name.endsWith(".sh") ? 0o755 : 0o644);
+    }
   }
 }
 

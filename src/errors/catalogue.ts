@@ -413,6 +413,16 @@ export const catalogue = {
     means: "The TPM was provisioned before.",
     hint: "trust provision --wipe clears it first; everything that only it knows is lost.",
   },
+  "state-encrypted": {
+    exit: state,
+    means: "The device's state is encrypted to its TPM, and would be lost.",
+    hint: "Provision before the state is made: with the installer (docs/how-to/image.md), or install the device anew.",
+  },
+  "state-not-encrypted": {
+    exit: state,
+    means: "The device's state is not encrypted.",
+    hint: "Build its image with disk.encrypt: tpm2.",
+  },
   "trust-rolled-back": {
     exit: refused,
     means: "The record of handovers and revocations on disk is not the one that the TPM remembers.",

@@ -9,6 +9,7 @@ import { MosError } from "../errors/mos-error.ts";
 import { initrdArchive } from "./cpio.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import {
+  encryptedCommandLine,
   installArguments,
   installTarget,
   loaderConfig,
@@ -19,7 +20,7 @@ import {
   ukiFileName,
 } from "./disk-layout.ts";
 import type { EspFile } from "./esp.ts";
-import { trustFiles } from "./image-trust.ts";
+import { installerFiles, trustFiles } from "./image-trust.ts";
 import type { BootFiles } from "./os-tree.ts";
 import { buildUki } from "./uki.ts";
 
@@ -75,6 +76,8 @@ function installerArguments({ installer, disk }: ImageDescription): string {
     ...["fstab=no", `systemd.unit=${installTarget}`, `${installArguments.disk}=${installer?.disk ?? "auto"}`],
     ...(installer?.wipe === true ? [`${installArguments.wipe}=yes`] : []),
     ...(disk.swap === undefined ? [] : [`${installArguments.swap}=${disk.swap}`]),
+    ...(installer?.provision === undefined ? [] : [`${installArguments.provision}=${installer.provision}`]),
+    ...(disk.encrypt === undefined ? [] : [`${installArguments.encrypt}=${disk.encrypt}`]),
   ];
   return words.join(" ");
 }
@@ -89,11 +92,12 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
   const key = join(keyset, "uki-production");
   const signer = await readSigner(join(key, "privkey.pem"), join(key, "cert.pem"));
   const trust = join(work, "trust.cpio");
-  await writeFile(trust, initrdArchive(await trustFiles(keyset, input.policy, description.trust.product)));
-  const build = async (to: string, commandLine: string): Promise<string> => {
+  const said = await trustFiles(keyset, input.policy, description.trust.product);
+  await writeFile(trust, initrdArchive(said));
+  const build = async (to: string, commandLine: string, trustArchive = trust): Promise<string> => {
     const bytes = await buildUki({
       linux: files.kernel,
-      initrds: [files.initrd, trust],
+      initrds: [files.initrd, trustArchive],
       commandLine,
       osRelease: files.osRelease,
       ...(input.splash === undefined ? {} : { splash: input.splash }),
@@ -105,20 +109,28 @@ export async function makeBootPrograms(input: BootInput): Promise<BootPrograms> 
     return join(work, to);
   };
   // The words of the description come last: they count where both say something.
-  const lineOf = (root: string): string => `${root} ${retryCommandLine} ${boot.command_line}`.trim();
+  const state = description.disk.encrypt === undefined ? [] : [encryptedCommandLine];
+  const lineOf = (root: string, more: readonly string[] = state): string =>
+    [root, retryCommandLine, ...more, boot.command_line].join(" ").trim();
   const commandLine = lineOf(rootCommandLine(rootHash));
   const uki = await build("uki.efi", commandLine);
   const buildKernel = async (root: string) => {
     const line = lineOf(root);
     return { path: await build("bootkit.efi", line), commandLine: line };
   };
+  const installerTrust = join(work, "installer-trust.cpio");
+  await writeFile(installerTrust, initrdArchive(installerFiles(said, description.installer?.provision)));
   const installerEsp =
     description.installer === undefined
       ? undefined
       : [
           {
             path: removableLoader,
-            source: await build("installer.efi", `${commandLine} ${installerArguments(description)}`),
+            source: await build(
+              "installer.efi",
+              `${lineOf(rootCommandLine(rootHash), [])} ${installerArguments(description)}`,
+              installerTrust,
+            ),
           },
         ];
   if (boot.loader === "none")

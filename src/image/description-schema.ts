@@ -129,11 +129,23 @@ const trustSchema = z.strictObject({
     .describe("Trust policy (JSON); by default the keyset's manifest CA in the initrd is the anchor."),
 });
 
-const diskSchema = z.strictObject({
+const diskFields = z.strictObject({
   esp: sizeSchema.prefault("512M").describe("EFI system partition: two images have to fit."),
   state: sizeSchema.prefault("4G").describe("Partition for everything that is kept."),
-  swap: sizeSchema.optional().describe("Swap partition; none when left out."),
+  swap: sizeSchema.optional().describe("Swap partition; none when left out. Not with `encrypt`."),
+  encrypt: z
+    .enum(["tpm2"])
+    .optional()
+    .describe(
+      "State is encrypted at the first start, with a key that the device's TPM gives to systems of this keyset under Secure Boot only. The root has to have tpm2-tools and cryptsetup. Left out: it is not encrypted.",
+    ),
 });
+
+/** What is in memory is in a swap partition too. */
+const diskSchema = diskFields.refine(
+  ({ swap, encrypt }) => swap === undefined || encrypt === undefined,
+  "cannot have a swap partition, which is not encrypted, beside a state that is",
+);
 
 const installerSchema = z.strictObject({
   disk: z
@@ -145,7 +157,15 @@ const installerSchema = z.strictObject({
   wipe: z
     .boolean()
     .default(false)
-    .describe("Whether a disk that is not empty may be written over. It is on the signed command line."),
+    .describe(
+      "Whether a disk that is not empty may be written over, and a TPM cleared that was provisioned before. It is on the signed command line.",
+    ),
+  provision: z
+    .enum(["medium", "device"])
+    .optional()
+    .describe(
+      "The installer provisions the machine's TPM, with an identity from another `medium` (a file system with the label MOS-IDENTITY, and `cert.pem` and `privkey.pem` of `trust sudi add` in it), or with one that the `device` makes itself and signs itself. Left out: it does not.",
+    ),
 });
 
 export const imageDescriptionSchema = z.strictObject({

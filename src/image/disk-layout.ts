@@ -61,11 +61,26 @@ export function rootCommandLine(rootHash: string): string {
  */
 export const retryCommandLine = "panic=10 systemd.crash_reboot=yes";
 
+/** Where the encrypted state is when it is open (initrd-hooks/dracut/61mos-encrypt/mos-unlock.sh). */
+export const openState = "/dev/mapper/mos-state";
+
+/** What the initrd is told so that it opens the encrypted state, and takes nothing else for it. */
+export const encryptedCommandLine = `mos.encrypted=tpm2 mos.state=${openState}`;
+
+/** What a partition for state begins with that is to be encrypted at the first start (mos-unlock.sh). */
+export const encryptionMark = "mos: to be encrypted at the first start";
+
 /** /etc/fstab of the host: state, and the EFI system partition only when somebody looks at it. */
-export function fstab(hasSwap: boolean): string {
+export function fstab({
+  swap: hasSwap,
+  encrypted,
+}: {
+  readonly swap: boolean;
+  readonly encrypted: boolean;
+}): string {
   const { esp, state, swap } = partitions;
   const lines = [
-    `LABEL=${state.label} /var ext4 defaults,x-systemd.device-timeout=60s 0 2`,
+    `${encrypted ? openState : `LABEL=${state.label}`} /var ext4 defaults,x-systemd.device-timeout=60s 0 2`,
     `PARTLABEL=${esp.name} ${espMount} vfat umask=0077,nofail,x-systemd.automount,x-systemd.idle-timeout=60s 0 0`,
     ...(hasSwap ? [`LABEL=${swap.label} none swap nofail 0 0`] : []),
   ];
@@ -87,6 +102,10 @@ export const installArguments = {
   wipe: "mos.install.wipe",
   /** MiB of swap; none without it. */
   swap: "mos.install.swap",
+  /** Where the identity comes from that the machine's TPM gets: `medium` or `device`; none without it. */
+  provision: "mos.install.provision",
+  /** `tpm2`: what is installed encrypts its state at its first start. */
+  encrypt: "mos.install.encrypt",
 } as const;
 
 /** The target of units/ that an installer starts instead of the usual one. */

@@ -3,6 +3,7 @@
 import { open, stat } from "node:fs/promises";
 import { MosError } from "../errors/mos-error.ts";
 import { run } from "../system/process.ts";
+import { opticalDisc } from "./optical-disc.ts";
 
 export interface DiskPartition {
   readonly type: string;
@@ -36,12 +37,14 @@ async function place(partitions: readonly DiskPartition[]): Promise<Placed[]> {
 /**
  * Makes the disk.
  * @param uuid of the disk
+ * @param disc when it is to be an optical disc as well, which starts from the first partition: the time in it, seconds
  * @throws MosError `program-missing`, `program-failed`, `no-space`
  */
 export async function makeDisk(
   to: string,
   uuid: string,
   partitions: readonly DiskPartition[],
+  disc?: { readonly epoch: number },
 ): Promise<void> {
   const placed = await place(partitions);
   const last = placed.at(-1);
@@ -60,6 +63,13 @@ export async function makeDisk(
     stdin: `${script}\n`,
     env: { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
   });
+  if (disc !== undefined) {
+    const [boot] = placed;
+    const size = (last.start + last.size + 1) * mebibyte;
+    const { offset, content } = opticalDisc(size, (boot?.start ?? 0) * mebibyte, disc.epoch);
+    await using handle = await open(to, "r+");
+    await handle.write(content, 0, content.length, offset);
+  }
   for (const { source, start } of placed) {
     const how = ["bs=1M", `seek=${start}`, "conv=notrunc,sparse", "status=none"];
     await run("dd", [`if=${source}`, `of=${to}`, ...how], { timeoutMs });

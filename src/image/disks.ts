@@ -6,7 +6,7 @@ import { run } from "../system/process.ts";
 import type { BootPrograms } from "./boot-files.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import { type DiskPartition, makeDisk } from "./disk.ts";
-import { installerPartitions, partitions, rootPartitionUuids } from "./disk-layout.ts";
+import { encryptionMark, installerPartitions, partitions, rootPartitionUuids } from "./disk-layout.ts";
 import { makeEsp } from "./esp.ts";
 import { uuidFrom } from "./stable-uuid.ts";
 
@@ -28,12 +28,31 @@ const mebibyte = 1024 * 1024;
 /** FAT32 has at least 65525 clusters (of one sector; Microsoft's specification of 2000, "FAT Type Determination"). */
 const smallestEsp = 36 * mebibyte;
 
-/** An empty file system that is the same each time. */
-async function makeState(to: string, size: number, epoch: number, seed: string): Promise<void> {
+/** An empty file system that is the same each time; or the mark of what the device is to make there. */
+async function makeState(
+  to: string,
+  { state: size, encrypt }: ImageDescription["disk"],
+  epoch: number,
+  seed: string,
+): Promise<void> {
   await using handle = await open(to, "w");
   await handle.truncate(size * mebibyte);
+  if (encrypt !== undefined) {
+    await handle.write(`${encryptionMark}\n`, 0);
+    return;
+  }
   const uuid = uuidFrom(seed, "state");
-  const form = ["-U", uuid, "-E", `hash_seed=${uuid},root_owner=0:0,nodiscard`, "-L", partitions.state.label];
+  // Blocks that suit the size to which it may grow.
+  const form = [
+    "-b",
+    "4096",
+    "-U",
+    uuid,
+    "-E",
+    `hash_seed=${uuid},root_owner=0:0,nodiscard`,
+    "-L",
+    partitions.state.label,
+  ];
   // Before 1.47.1 e2fsprogs has a name of its own for it.
   const time = { SOURCE_DATE_EPOCH: String(epoch), E2FSPROGS_FAKE_TIME: String(epoch) };
   await run("mke2fs", ["-q", "-t", "ext4", ...form, to], {
@@ -60,21 +79,22 @@ export async function makeDisks(
     { ...partitions.root, uuid: uuids.root, source: root },
     { ...partitions.rootVerity, uuid: uuids.verity, source: verity },
   ];
-  const { esp, state, swap } = description.disk;
+  const { esp, swap } = description.disk;
   await makeEsp(path("esp"), boot.esp, {
     ...{ size: esp * mebibyte, epoch, seed },
     label: partitions.esp.label,
   });
-  await makeState(path("state"), state, epoch, seed);
+  await makeState(path("state"), description.disk, epoch, seed);
   const parts: DiskPartition[] = [
     { ...partitions.esp, uuid: uuidFrom(seed, "esp"), source: path("esp") },
     ...roots,
-    { ...partitions.state, uuid: uuidFrom(seed, "state-partition"), source: path("state") },
   ];
   if (swap !== undefined) {
     await makeSwap(path("swap"), swap, seed);
     parts.push({ ...partitions.swap, uuid: uuidFrom(seed, "swap-partition"), source: path("swap") });
   }
+  // Last, so that it can grow.
+  parts.push({ ...partitions.state, uuid: uuidFrom(seed, "state-partition"), source: path("state") });
   const raw = path("raw");
   await makeDisk(raw, uuidFrom(seed, "disk"), parts);
   if (boot.installerEsp === undefined) return { raw, installer: undefined };
@@ -86,10 +106,11 @@ export async function makeDisks(
     label: installerPartitions.esp.label,
   });
   const installer = path("installer");
-  await makeDisk(installer, uuidFrom(seed, "installer"), [
+  const medium: DiskPartition[] = [
     { ...installerPartitions.esp, uuid: uuidFrom(seed, "installer-esp"), source: path("installer-esp") },
     ...roots,
     { ...installerPartitions.payload, uuid: uuidFrom(seed, "payload"), source: path("esp") },
-  ]);
+  ];
+  await makeDisk(installer, uuidFrom(seed, "installer"), medium, { epoch });
   return { raw, installer };
 }

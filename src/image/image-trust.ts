@@ -72,3 +72,29 @@ export async function trustFiles(
     files.push(file(`pcr7data/${relative(approved, path)}`, await readFile(path)));
   return files;
 }
+
+/**
+ * The same for an installer. One that provisions is started before the TPM is provisioned: its policy cannot require
+ * that, and what it installs can.
+ * @param provision where the identity comes from; undefined for one that does not provision
+ * @throws MosError `signdata-missing` when there is nothing to provision with
+ */
+export function installerFiles(
+  files: readonly InitrdFile[],
+  provision: string | undefined,
+): readonly InitrdFile[] {
+  if (provision === undefined) return files;
+  if (!files.some(({ path }) => path.startsWith(`${place}/pcr7data/`))) {
+    throw new MosError(
+      "signdata-missing",
+      "cannot build an installer that provisions: the keyset has approved no PCR 7",
+      { hint: "trust keyset pcr7data; docs/how-to/provision.md says how." },
+    );
+  }
+  return files.map((one) => {
+    if (one.path !== `${place}/policy.json`) return one;
+    const policy = parseJson(one.content, "policy.json");
+    if (typeof policy !== "object" || policy === null || Array.isArray(policy)) return one;
+    return file("policy.json", JSON.stringify({ ...policy, tpm: "optional" } satisfies Json));
+  });
+}

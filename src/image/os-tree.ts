@@ -20,6 +20,7 @@ import { MosError } from "../errors/mos-error.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import { espMount, factoryLayout, fstab } from "./disk-layout.ts";
 import { runInRoot } from "./in-root.ts";
+import { exchange, makeInitrd } from "./make-initrd.ts";
 
 /** What is built from, and where the results go. */
 interface TreeInput {
@@ -40,9 +41,6 @@ export interface BootFiles {
   readonly initrd: string;
   readonly osRelease: string;
 }
-
-/** Where packages are while they are installed. */
-const exchange = ".mos-image";
 
 /** Made anew by each system, or by each build. */
 const transient = [
@@ -69,23 +67,6 @@ const emptyDirectories = [
 
 /** Programs that have to start for anything else to, if they are there. systemd 255 and later starts the second. */
 const essential = ["/sbin/init", "/usr/lib/systemd/systemd-executor"];
-
-const initrdModules = [
-  ...["base", "systemd", "systemd-initrd", "systemd-journald", "systemd-udevd", "systemd-tmpfiles"],
-  ...["systemd-veritysetup", "dm", "kernel-modules", "rootfs-block", "udev-rules", "fs-lib", "shutdown"],
-];
-const initrdDrivers = [
-  ...["dm_verity", "erofs", "overlay", "ext4", "efivarfs", "virtio_blk", "virtio_pci", "virtio_scsi", "nvme"],
-  ...["ahci", "sd_mod"],
-  // A root out of the store (initrd-hooks/dracut/60mos/mos-hostfs.sh).
-  "loop",
-];
-/** And for that root. */
-const verityProgram = "/usr/sbin/veritysetup";
-const volatileRoot = [
-  "/usr/lib/systemd/systemd-volatile-root",
-  "/usr/lib/systemd/system/systemd-volatile-root.service",
-];
 
 /**
  * Where a path of the root is on this machine. Links in it are followed inside the root only: a root is somebody
@@ -200,39 +181,6 @@ async function takeKernel(tree: string, version: string, to: string): Promise<vo
   await copyFile(found.host, to);
 }
 
-async function makeInitrd(
-  { description, tree, epoch }: TreeInput,
-  version: string,
-  to: string,
-): Promise<void> {
-  const root = new RootTree([tree]);
-  if (root.find("/usr/bin/dracut") === undefined) {
-    throw new MosError("image-root-unusable", "cannot make an initrd: the root has no dracut", {
-      about: "/usr/bin/dracut",
-    });
-  }
-  const hasMos = root.find("/usr/lib/dracut/modules.d/60mos") !== undefined;
-  const hasBash = root.find("/usr/lib/dracut/modules.d/00bash") !== undefined;
-  const modules = [...(hasBash ? ["bash"] : []), ...initrdModules, ...(hasMos ? ["mos"] : [])];
-  const config = [
-    ...['hostonly="no"', 'reproducible="yes"', 'early_microcode="no"', 'compress="zstd -3 -T1"'],
-    `dracutmodules="${modules.join(" ")}"`,
-    `add_drivers+=" ${[...initrdDrivers, ...description.root.drivers].join(" ")} "`,
-    `install_items+=" ${[...volatileRoot, ...(root.find(verityProgram) === undefined ? [] : [verityProgram])].join(" ")} "`,
-  ];
-  await mkdir(join(tree, exchange));
-  try {
-    await writeFile(join(tree, exchange, "dracut.conf"), `${config.join("\n")}\n`);
-    await runInRoot(tree, epoch, [
-      ...["dracut", "--conf", `/${exchange}/dracut.conf`, "--confdir", `/${exchange}`, "--force"],
-      ...["--no-early-microcode", "--kver", version, `/${exchange}/initrd`],
-    ]);
-    await copyFile(join(tree, exchange, "initrd"), to);
-  } finally {
-    await rm(join(tree, exchange), { recursive: true, force: true });
-  }
-}
-
 async function clean({ description, tree }: TreeInput): Promise<void> {
   for (const path of [...transient, ...description.root.remove])
     await rm(hostPath(tree, path), { recursive: true, force: true });
@@ -243,12 +191,24 @@ async function clean({ description, tree }: TreeInput): Promise<void> {
   for (const path of ["/etc/.updated", "/var/.updated"]) await put(tree, path, "");
 }
 
+/** State grows with the disk, where the root can do that. */
+async function wantGrowth(tree: string): Promise<void> {
+  const root = new RootTree([tree]);
+  const unit = "/usr/lib/systemd/system/mos-grow.service";
+  if (root.find(unit) === undefined || root.find("/usr/bin/systemd-repart") === undefined) return;
+  const link = hostPath(tree, "/etc/systemd/system/multi-user.target.wants/mos-grow.service");
+  await mkdir(dirname(link), { recursive: true });
+  await rm(link, { force: true });
+  await symlink(unit, link);
+}
+
 /**
  * Makes the root, kernel and initrd. Needs root, or a user namespace that maps all ids.
  * @throws MosError `image-root-unusable`, `program-unresolved`, `program-failed`, `program-missing`, `io-failed`
  */
 export async function finishTree(input: TreeInput): Promise<BootFiles> {
   const { description, tree, output, factory, epoch } = input;
+  const { disk } = description;
   for (const program of essential) {
     const root = new RootTree([tree]);
     if (program !== essential[0] && root.find(program) === undefined) continue;
@@ -257,10 +217,15 @@ export async function finishTree(input: TreeInput): Promise<BootFiles> {
   await install(input);
   const osRelease = await nameImage(tree, description);
   await put(tree, "/etc/hostname", `${description.root.hostname}\n`);
-  await put(tree, "/etc/fstab", fstab(description.disk.swap !== undefined));
+  await put(
+    tree,
+    "/etc/fstab",
+    fstab({ swap: disk.swap !== undefined, encrypted: disk.encrypt !== undefined }),
+  );
   await put(tree, "/etc/motd", motd(description));
   if (new RootTree([tree]).find("/usr/bin/mosctl") !== undefined)
     await put(tree, loginReport, loginScript, 0o755);
+  await wantGrowth(tree);
   await putFiles(input);
   if (factory !== undefined) {
     const to = hostPath(tree, factoryLayout);
@@ -275,7 +240,7 @@ export async function finishTree(input: TreeInput): Promise<BootFiles> {
     osRelease: join(output, "os-release"),
   };
   await takeKernel(tree, version, files.kernel);
-  await makeInitrd(input, version, files.initrd);
+  await makeInitrd(description, { tree, epoch, version }, files.initrd);
   await writeFile(files.osRelease, osRelease);
   await clean(input);
   await utimes(tree, epoch, epoch);

@@ -3,7 +3,12 @@
 import { mkdir, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
-import { installArguments, installerPartitions, rootPartitionUuids } from "../image/disk-layout.ts";
+import {
+  encryptionMark,
+  installArguments,
+  installerPartitions,
+  rootPartitionUuids,
+} from "../image/disk-layout.ts";
 import { run } from "../system/process.ts";
 import { chooseDisk, type Disk } from "./disks.ts";
 import { type Definitions, repartDefinitions } from "./repart.ts";
@@ -11,6 +16,8 @@ import { type Definitions, repartDefinitions } from "./repart.ts";
 export interface Installed {
   readonly disk: string;
   readonly rootHash: string;
+  /** Subject and fingerprint of the identity that the machine's TPM has now; undefined when that was not asked for. */
+  readonly identity?: { readonly subject: string; readonly fingerprint: string };
 }
 
 /** No disks: memory, loops, mapped devices, and what cannot be booted from. */
@@ -20,6 +27,7 @@ const sectorBytes = 512; // of /sys/block/NAME/size, whatever the disk's own
 const spareBytes = 80 * 1024 ** 2;
 const copyTimeoutMs = 3600_000;
 const definitionsDirectory = "/run/mos/install";
+const markFile = "/run/mos/install-state";
 
 /** `NAME=VALUE` words of the command line; the last one counts, as for systemd. */
 function argument(commandLine: string, name: string): string | undefined {
@@ -60,15 +68,36 @@ async function inspect(name: string): Promise<Disk> {
   };
 }
 
+/** What the installed system encrypts at its first start. @returns its file */
+async function writeMark(): Promise<string> {
+  await mkdir(dirname(markFile), { recursive: true });
+  // A whole block of whatever size a disk's are.
+  const block = Buffer.alloc(1024 ** 2);
+  block.write(`${encryptionMark}\n`);
+  await writeFile(markFile, block);
+  return markFile;
+}
+
 async function writeDefinitions(definitions: Definitions): Promise<void> {
   await rm(definitionsDirectory, { recursive: true, force: true });
   await mkdir(definitionsDirectory, { recursive: true });
   for (const [name, text] of definitions) await writeFile(join(definitionsDirectory, name), text);
 }
 
+/** What is to be done with the TPM, when the command line says so. */
+async function provisioningOf(commandLine: string, wipe: boolean) {
+  const source = argument(commandLine, installArguments.provision);
+  if (source === undefined) return undefined;
+  if (source !== "medium" && source !== "device") {
+    throw new MosError("install-refused", `cannot install: there is no identity from "${source}"`);
+  }
+  const { prepareProvisioning } = await import("./provision-machine.ts");
+  return await prepareProvisioning(source, wipe);
+}
+
 /**
  * Installs. Nothing is written before it is known that all of it may be.
- * @throws MosError `install-refused`, `program-failed`, `program-missing`, `io-failed`
+ * @throws MosError `install-refused`, `program-failed`, `program-missing`, `io-failed`, and of provisioning
  */
 export async function install(onStep: (what: string) => void): Promise<Installed> {
   const commandLine = await readFile("/proc/cmdline", "utf8");
@@ -94,8 +123,10 @@ export async function install(onStep: (what: string) => void): Promise<Installed
   const name = target === "auto" ? undefined : basename(await realpath(target).catch(() => target));
   const disk = chooseDisk(disks, { name, size, wipe });
   const path = `/dev/${disk.name}`;
+  const provisioning = await provisioningOf(commandLine, wipe);
   onStep(`installing onto ${path}`);
-  await writeDefinitions(repartDefinitions(rootHash, swap));
+  const mark = argument(commandLine, installArguments.encrypt) === "tpm2" ? await writeMark() : undefined;
+  await writeDefinitions(repartDefinitions(rootHash, swap, mark));
   await run(
     "systemd-repart",
     [
@@ -106,5 +137,15 @@ export async function install(onStep: (what: string) => void): Promise<Installed
   );
   onStep("writing it out");
   await run("sync", [path], { timeoutMs: copyTimeoutMs });
-  return { disk: path, rootHash };
+  if (provisioning === undefined) return { disk: path, rootHash };
+  const { subject, fingerprint, provision } = provisioning;
+  onStep(`provisioning the TPM for ${subject}`);
+  try {
+    await provision((what) => onStep(what));
+  } catch (error) {
+    // Nothing starts from it, and the installer can be started again.
+    await run("wipefs", ["--all", "--force", path]);
+    throw error;
+  }
+  return { disk: path, rootHash, identity: { subject, fingerprint } };
 }

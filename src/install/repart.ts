@@ -16,8 +16,13 @@ function definition(lines: Readonly<Record<string, string | undefined>>): string
  * The definitions.
  * @param rootHash of the signed command line: only partitions of these uuids are copied
  * @param swap MiB, or undefined for none
+ * @param mark a file with what state is to begin with that is encrypted at the first start; undefined for a file system
  */
-export function repartDefinitions(rootHash: string, swap: number | undefined): Definitions {
+export function repartDefinitions(
+  rootHash: string,
+  swap: number | undefined,
+  mark: string | undefined,
+): Definitions {
   const uuids = rootPartitionUuids(rootHash);
   const { esp, root, rootVerity, state } = partitions;
   // Weight 0: they get what they need, and all the rest is for state.
@@ -54,7 +59,10 @@ export function repartDefinitions(rootHash: string, swap: number | undefined): D
     ],
     [
       "50-state.conf",
-      definition({ Type: state.type, Label: state.label, Format: "ext4", SizeMinBytes: "64M" }),
+      definition({
+        ...{ Type: state.type, Label: state.label, SizeMinBytes: "64M" },
+        ...(mark === undefined ? { Format: "ext4" } : { CopyBlocks: mark }),
+      }),
     ],
   ];
   if (swap !== undefined) {

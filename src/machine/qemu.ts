@@ -19,6 +19,8 @@ interface QemuDisk {
   readonly path: string;
   /** A shared disk that is never written. */
   readonly readOnly: boolean;
+  /** An optical disc: /dev/sr0 and so on in the guest. */
+  readonly isOptical?: boolean;
 }
 
 export interface QemuOptions {
@@ -178,12 +180,12 @@ function qemuArguments(options: QemuOptions, accel: Acceleration): string[] {
     ...["-chardev", "stdio,id=control,signal=off", "-serial", "chardev:control"],
     ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
     ...["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="],
-    ...options.disks.flatMap(({ readOnly }, i) => [
+    ...options.disks.flatMap(({ readOnly, isOptical }, i) => [
       ...[
         "-drive",
         `if=none,id=disk${i},format=raw,readonly=${readOnly ? "on" : "off"},file=/machine/disk${i}.img`,
       ],
-      ...["-device", `virtio-blk-pci,drive=disk${i},bootindex=${i}`],
+      ...["-device", `${isOptical === true ? "ide-cd" : "virtio-blk-pci"},drive=disk${i},bootindex=${i}`],
     ]),
     ...(options.tpmState === undefined
       ? []

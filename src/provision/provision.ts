@@ -3,7 +3,9 @@
 // indices begin that an update can only raise. A sequence of named steps; one that fails leaves a TPM that is not
 // recognised as provisioned, because the layout's version is written last.
 import { createPublicKey } from "node:crypto";
+import { existsSync } from "node:fs";
 import { MosError } from "../errors/mos-error.ts";
+import { openState } from "../image/disk-layout.ts";
 import type { TpmAddress } from "../tpm/address.ts";
 import { getRandom, readLockout } from "../tpm/capability.ts";
 import { changeHierarchyAuth, clear, setLockoutLimits } from "../tpm/hierarchy.ts";
@@ -73,6 +75,12 @@ export async function provision(
   input: ProvisionInput,
 ): Promise<{ readonly attestationKey: TpmObject["public"] }> {
   checkIdentity(input);
+  if (existsSync(openState)) {
+    throw new MosError(
+      "state-encrypted",
+      "cannot provision: the state of this device is encrypted to its TPM, and clearing that would lose it",
+    );
+  }
   await using tpm = await Tpm.open(input.tpm);
   input.onStep("clearing the TPM");
   await clearTpm(tpm, input.wipe);
@@ -115,14 +123,30 @@ export async function provision(
 }
 
 /**
+ * Looks whether {@link provision} would clear this TPM, and changes nothing.
+ * @throws MosError `tpm-missing`, `tpm-provisioned`, TpmError
+ */
+export async function checkProvisionable(address: TpmAddress, wipe: boolean): Promise<void> {
+  await using tpm = await Tpm.open(address);
+  await checkOwner(tpm, wipe);
+  if (!(await readLockout(tpm)).lockoutAuthSet) return;
+  throw new MosError("tpm-provisioned", "cannot clear the TPM: it has passwords that are not known here", {
+    hint: "Clear the TPM in the firmware's setup, then provision it.",
+  });
+}
+
+async function checkOwner(tpm: Tpm, wipe: boolean): Promise<void> {
+  const provisioned = (await readNvPublicArea(tpm, layout.layoutVersionIndex.index)) !== undefined;
+  if (provisioned && !wipe)
+    throw new MosError("tpm-provisioned", "cannot provision a TPM that is provisioned already");
+}
+
+/**
  * Clears a TPM that nobody owns, or that its owner said to wipe. Only the platform may clear one whose lockout
  * password is set and not known: then the firmware's setup has to.
  */
 async function clearTpm(tpm: Tpm, wipe: boolean): Promise<void> {
-  const provisioned = (await readNvPublicArea(tpm, layout.layoutVersionIndex.index)) !== undefined;
-  if (provisioned && !wipe) {
-    throw new MosError("tpm-provisioned", "cannot provision a TPM that is provisioned already");
-  }
+  await checkOwner(tpm, wipe);
   const { lockoutAuthSet } = await readLockout(tpm);
   if (!lockoutAuthSet) return await clear(tpm, "lockout", emptyAuthorization);
   try {

@@ -107,7 +107,7 @@ describe("the disk", () => {
     expect((await partition(3)).uuid.replaceAll("-", "")).toBe(first.rootHash.slice(32));
     expect((await partition(2)).type.toLowerCase()).toBe("4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
     const names = await Promise.all([1, 2, 3, 4, 5].map(async (one) => (await partition(one)).name));
-    expect(names).toEqual(["esp", "mos-root", "mos-root-verity", "mos-state", "mos-swap"]);
+    expect(names).toEqual(["esp", "mos-root", "mos-root-verity", "mos-swap", "mos-state"]);
     expect((await run("sfdisk", ["--verify", first.raw])).stdout).toContain("No errors detected");
   });
 
@@ -134,14 +134,22 @@ describe("the disk", () => {
     await run("fsck.vfat", ["-n", esp]);
   });
 
-  test("has an empty file system for state and a swap area", async () => {
-    expect((await run("blkid", ["-o", "value", "-s", "LABEL", await extracted(4)])).stdout.trim()).toBe(
-      "mos-state",
-    );
-    await run("e2fsck", ["-fn", await extracted(4)]);
-    expect((await run("blkid", ["-o", "value", "-s", "TYPE", await extracted(5)])).stdout.trim()).toBe(
+  test("has a swap area, and at its end, where it can grow, an empty file system for state", async () => {
+    expect((await run("blkid", ["-o", "value", "-s", "TYPE", await extracted(4)])).stdout.trim()).toBe(
       "swap",
     );
+    expect((await run("blkid", ["-o", "value", "-s", "LABEL", await extracted(5)])).stdout.trim()).toBe(
+      "mos-state",
+    );
+    await run("e2fsck", ["-fn", await extracted(5)]);
+  });
+
+  test("for an installer is an optical disc as well, and still a whole disk", async () => {
+    const medium = first.installer ?? "";
+    const { stdout } = await run("blkid", ["-p", "-n", "iso9660", "-o", "export", medium]);
+    expect(stdout).toContain("LABEL=MOS_INSTALL\n");
+    expect(stdout).toMatch(/^BOOT_SYSTEM_ID=EL\\ TORITO/m);
+    expect((await run("sfdisk", ["--verify", medium])).stdout).toContain("No errors detected");
   });
 });
 
@@ -205,6 +213,12 @@ describe("a build", () => {
     expect(error.message).toBe(
       "cannot run /sbin/init in the root of the image: its interpreter /bin/no-such-shell is not there",
     );
+  });
+
+  test("with an encrypted state, of a root that cannot encrypt, fails with what it lacks", async () => {
+    const error = await refusal(description.replace("swap: 16M", "encrypt: tpm2"));
+    expect(error.code).toBe("image-root-unusable");
+    expect(error.message).toBe("cannot make an initrd that encrypts the state: the root lacks mos");
   });
 
   test("of a root without a kernel fails, and leaves nothing behind", async () => {

@@ -5,7 +5,7 @@ import { cp, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { initrdSetup, preinstall } from "../../src/provision/initrd-setup.ts";
-import { provision } from "../../src/provision/provision.ts";
+import { checkProvisionable, provision } from "../../src/provision/provision.ts";
 import { SecretSession } from "../../src/provision/read-secrets.ts";
 import { addSigndata } from "../../src/provision/signdata-write.ts";
 import { readLockout } from "../../src/tpm/capability.ts";
@@ -100,6 +100,16 @@ async function approve(): Promise<string> {
 
 const setup = (signdata: string) =>
   initrdSetup({ tpm: swtpm.address, signdata, directory: join(directory, "secure") });
+
+describe("whoever is about to provision", () => {
+  test("is told beforehand whether the TPM could be cleared, and nothing is changed", async () => {
+    await checkProvisionable(swtpm.address, false);
+    await provisionIt();
+    await expect(checkProvisionable(swtpm.address, false)).rejects.toThrow(code("tpm-provisioned"));
+    // Its passwords are set, and only the firmware clears it then.
+    await expect(checkProvisionable(swtpm.address, true)).rejects.toThrow(/passwords that are not known/);
+  });
+});
 
 describe("a provisioned device", () => {
   test("gets its secrets in the initrd of the production UKI, once", async () => {

@@ -85,7 +85,7 @@ export class Factory {
   /** Calls one of the names of the executable on this machine. */
   async mos(name: "mosb" | "mosctl" | "trust", ...args: readonly string[]): Promise<string> {
     const { stdout } = await run(this.executable, [name, ...args], {
-      timeoutMs: 300_000,
+      timeoutMs: 900_000,
       cwd: this.directory,
       env: { MOS_KEYSETS: this.keysets },
     });
@@ -248,7 +248,11 @@ export class Factory {
    * @returns the console's text
    */
   async refusal(name: string, parts: Parts, why: RegExp, timeoutMs = 180_000): Promise<string> {
-    const machine = await this.machine(parts);
+    return await this.refusalOf(name, await this.machine(parts), why, timeoutMs);
+  }
+
+  /** The same for a machine that is there; it is disposed of. */
+  async refusalOf(name: string, machine: Machine, why: RegExp, timeoutMs: number): Promise<string> {
     const starting = machine.start().then(
       () => "started",
       () => "ended",

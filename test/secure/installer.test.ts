@@ -1,22 +1,16 @@
 // What mosb image build made, from an installer's medium to running services: it is started under Secure Boot, installs
 // onto an empty disk, restarts the machine, and what is on the disk then starts by itself, without a network. It takes
 // long: only when MOS_TEST_INSTALLER says so (docs/testing.md).
-import { copyFile, open, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { open, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
 import type { BuiltImage } from "../../src/image/build-image.ts";
-import { guestControlFiles, guestControlLink } from "../../src/machine/guest-control.ts";
 import type { Machine } from "../../src/machine/machine.ts";
-import { createQemu, qemuControlLine } from "../../src/machine/qemu.ts";
-import { buildPackage } from "../../tools/package.ts";
-import { busyboxRoot, secureGuestBase } from "../../tools/roots.ts";
-import { masked } from "../../tools/secure-image.ts";
-import { documentation } from "../integration/image-fixture.ts";
-import { Factory, guestOptions } from "./harness.ts";
+import { createQemu } from "../../src/machine/qemu.ts";
+import { busyboxRoot } from "../../tools/roots.ts";
+import { Factory } from "./harness.ts";
+import { systemDescription } from "./system-image.ts";
 
-// On a machine that does other work besides, udev takes its time to find a disk.
-const commandLine = [...guestOptions, "systemd.default_device_timeout_sec=240"].join(" ");
 const diskBytes = 6 * 1024 ** 3;
 
 let factory: Factory;
@@ -43,40 +37,18 @@ targets:
   return `${layout}:latest`;
 }
 
-/** A description of a guest that can be controlled and does not wait for what it does not have. */
+/** Everything that an installer can do, from an optical disc; or no more than it has to, from a stick. */
+const isPlain = process.env["MOS_TEST_INSTALLER"] === "plain";
+
 async function describeImage(services: string): Promise<string> {
-  const { packageFile } = await buildPackage();
-  const loader = "sd-boot.efi";
-  await copyFile(
-    join(factory.image.toolsRoot, "usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
-    factory.path(loader),
-  );
-  const control = guestControlFiles(qemuControlLine).map(({ path, content, mode }) => ({
-    ...{ path, content, mode: `0${mode.toString(8)}` },
-  }));
   const file = factory.path("image.yaml");
-  const description = {
-    version: 1,
-    name: "demo",
-    release: "1.0",
-    root: {
-      source: `rootfs:${await secureGuestBase()}`,
-      install: [process.env["MOS_TEST_PACKAGE"] ?? packageFile],
-      files: [
-        ...control,
-        { path: guestControlLink.path, link: guestControlLink.target },
-        ...masked.map((unit) => ({ path: `/etc/systemd/system/${unit}`, link: "/dev/null" })),
-      ],
-      remove: documentation,
-      compression: "lz4",
-    },
-    boot: { keyset: "demo", loader_file: loader, command_line: commandLine },
-    trust: { product: factory.product },
-    services,
-    installer: { disk: "auto" },
-    disk: { esp: "128M", state: "64M" },
-  };
-  await writeFile(file, JSON.stringify(description));
+  const [installer, disk] = [{ disk: "auto" }, { esp: "128M", state: "64M" }];
+  const whole = { installer: { ...installer, provision: "device" }, disk: { ...disk, encrypt: "tpm2" } };
+  const policy = { version: 1, anchors: ["tpm-nv:0x01500063"], product: factory.product, tpm: "required" };
+  await writeFile(factory.path("policy.json"), JSON.stringify(policy));
+  const trust = { product: factory.product, ...(isPlain ? {} : { policy: "policy.json" }) };
+  const more = { services, trust, ...(isPlain ? { installer, disk } : whole) };
+  await writeFile(file, await systemDescription(factory, more));
   return file;
 }
 
@@ -98,7 +70,7 @@ beforeAll(async () => {
     // The firmware tries the empty disk first, and then the medium; after the installation the disk is what starts.
     disks: [
       { path: disk, readOnly: false },
-      { path: image.installer ?? "", readOnly: true },
+      { path: image.installer ?? "", readOnly: true, isOptical: !isPlain },
     ],
     tpmState: await factory.tpm("tpm"),
   });
@@ -153,6 +125,14 @@ describe.runIf(process.env["MOS_TEST_INSTALLER"] !== undefined)(
       expect(running().console()).toContain("Installed on /dev/vda.");
     });
 
+    test.skipIf(isPlain)("has a TPM that was provisioned, with an identity of its own", async () => {
+      expect(running().console()).toMatch(/The TPM is provisioned: .*PID:[^ ]+ SN:/);
+      const certificate = await says("cat /run/mos/secure/server.crt");
+      expect(certificate).toContain("BEGIN CERTIFICATE");
+      expect(await says("stat -c %a /run/mos/secure/server.key")).toBe("600");
+      expect(await says("journalctl -b -o cat -u mos-initrd.service")).toContain("PCR 7 is closed");
+    });
+
     test("starts under Secure Boot, by a loader that counts, with the signed command line", async () => {
       expect(await says("od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-*")).toBe("1");
       expect(await says("cat /proc/cmdline")).toBe(image.commandLine);
@@ -166,7 +146,8 @@ describe.runIf(process.env["MOS_TEST_INSTALLER"] !== undefined)(
     });
 
     test("keeps its state in the rest of the disk", async () => {
-      expect(await says("findmnt -no SOURCE,FSTYPE /var")).toMatch(/^\/dev\/vda4 +ext4$/);
+      const device = isPlain ? "vda4" : "mapper/mos-state";
+      expect(await says("findmnt -no SOURCE,FSTYPE /var")).toMatch(new RegExp(`^/dev/${device} +ext4$`));
       expect(
         Number(await says("lsblk --bytes --noheadings --nodeps --output SIZE /dev/vda4")),
       ).toBeGreaterThan(diskBytes - 2 * 1024 ** 3);
@@ -175,7 +156,7 @@ describe.runIf(process.env["MOS_TEST_INSTALLER"] !== undefined)(
     test("runs the services that came with it, verified, without a network", async () => {
       const status = await waitUntilWell();
       expect(status.services).toMatchObject([{ name: "web" }]);
-      expect(status.trust).toMatchObject({ signers: [{ anchor: "initrd" }] });
+      expect(status.trust).toMatchObject({ signers: [{ anchor: isPlain ? "initrd" : "tpm-nv:0x01500063" }] });
       expect(await says("systemctl show -P Result mos-factory.service")).toBe("success");
       expect(await says("systemctl --failed --no-legend")).toBe("");
     });

@@ -1,28 +1,25 @@
 // A device that mosb image build made updates its kernel and root together with its services: into the new system, which
 // is healthy and stays; and towards one whose kernel panics, from which it comes back by itself. Under Secure Boot, with
 // systemd-boot counting. It takes long: only when MOS_TEST_UPDATE says so (docs/testing.md).
-import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
 import type { UpdateResult } from "../../src/agent/update.ts";
 import type { BuiltImage } from "../../src/image/build-image.ts";
-import { guestControlFiles, guestControlLink } from "../../src/machine/guest-control.ts";
 import type { Machine } from "../../src/machine/machine.ts";
-import { createQemu, qemuControlLine } from "../../src/machine/qemu.ts";
+import { createQemu } from "../../src/machine/qemu.ts";
 import { run } from "../../src/system/process.ts";
-import { buildPackage } from "../../tools/package.ts";
-import { busyboxRoot, secureGuestBase } from "../../tools/roots.ts";
-import { masked } from "../../tools/secure-image.ts";
-import { documentation } from "../integration/image-fixture.ts";
-import { Factory, guestOptions } from "./harness.ts";
+import { busyboxRoot } from "../../tools/roots.ts";
+import { Factory } from "./harness.ts";
+import { systemDescription } from "./system-image.ts";
 
-// On a machine that does other work besides, udev takes its time to find a disk.
-const commandLine = [...guestOptions, "systemd.default_device_timeout_sec=240"].join(" ");
 /** Everything is emulated, and a machine may have other work. */
 const bootMs = 1_800_000;
 /** Beside other work a start has taken ten minutes. */
 const testMs = 2_400_000;
+
+const diskBytes = 5 * 1024 ** 3;
 
 let factory: Factory;
 let machine: Machine | undefined;
@@ -69,36 +66,13 @@ const systemTargets = (hostfs: string, bootkit: string): string => `
     service_type: fs-only
 `;
 
+/** The state is encrypted to the TPM when that is asked for: it is opened for the root that is in it. */
+const encrypt = process.env["MOS_TEST_UPDATE"] === "encrypted" ? { encrypt: "tpm2" } : {};
+
 async function buildSystem(release: string, more: object): Promise<BuiltImage> {
-  const { packageFile } = await buildPackage();
-  const loader = "sd-boot.efi";
-  const tools = factory.image.toolsRoot;
-  await copyFile(join(tools, "usr/lib/systemd/boot/efi/systemd-bootx64.efi"), factory.path(loader));
-  const control = guestControlFiles(qemuControlLine).map(({ path, content, mode }) => ({
-    ...{ path, content, mode: `0${mode.toString(8)}` },
-  }));
   const file = factory.path(`image-${release}.yaml`);
-  const description = {
-    version: 1,
-    name: "demo",
-    release,
-    root: {
-      source: `rootfs:${await secureGuestBase()}`,
-      install: [process.env["MOS_TEST_PACKAGE"] ?? packageFile],
-      files: [
-        ...control,
-        { path: guestControlLink.path, link: guestControlLink.target },
-        ...masked.map((unit) => ({ path: `/etc/systemd/system/${unit}`, link: "/dev/null" })),
-      ],
-      remove: documentation,
-      compression: "lz4",
-    },
-    boot: { keyset: "demo", loader_file: loader, command_line: commandLine },
-    trust: { product: factory.product },
-    disk: { esp: "256M", state: "2G" },
-    ...more,
-  };
-  await writeFile(file, JSON.stringify(description));
+  const disk = { esp: "256M", state: "2G", ...encrypt };
+  await writeFile(file, await systemDescription(factory, { release, disk, ...more }));
   const lock = ["--lock", factory.path(`${release}.lock.json`)];
   const flags = ["image", "build", "--json", "--targets", ...lock, "--output", factory.path("out"), file];
   return JSON.parse(await factory.mos("mosb", ...flags));
@@ -134,6 +108,8 @@ beforeAll(async () => {
   await run("mke2fs", ["-q", "-t", "ext4", "-d", factory.path("releases"), releases, "1500M"], {
     timeoutMs: 120_000,
   });
+  // As on a disk that is larger than the image.
+  await truncate(first.raw, diskBytes);
   mark("images are built");
   machine = await createQemu({
     toolsRoot: factory.image.toolsRoot,
@@ -201,6 +177,9 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
         "the image to be called good",
         async () => ((await images()).join() === "demo_1.0.efi" ? true : undefined),
         300_000,
+      );
+      expect(Number(await says("stat -f -c '%b %S' /var | awk '{ print $1 * $2 }'"))).toBeGreaterThan(
+        diskBytes / 2,
       );
       mark("the first release runs");
     },

@@ -13,6 +13,7 @@ import { logsCommand } from "./logs.ts";
 import { createBootFsCommand, mountCommand } from "./mount.ts";
 import { restartCommand, startCommand, stopCommand } from "./power.ts";
 import { recoverCommand } from "./recover.ts";
+import { recoveryKeyCommand } from "./recovery-key.ts";
 import { rollbackCommand } from "./rollback.ts";
 import { secretKeyCommand } from "./secret-key.ts";
 import { servicesCommand } from "./services.ts";
@@ -45,8 +46,9 @@ Exit codes: 0 done, 2 wrong usage, 3 bad input, 4 refused by a check, 5 source u
     "install-disk": installDisk,
     logs: logsCommand,
     mount: mountCommand,
-    restart: restartCommand,
     recover: recoverCommand,
+    "recovery-key": recoveryKeyCommand,
+    restart: restartCommand,
     rollback: rollbackCommand,
     "secret-key": secretKeyCommand,
     services: servicesCommand,

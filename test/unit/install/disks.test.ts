@@ -51,7 +51,7 @@ describe("what systemd-repart is told", () => {
   const hash = "0123456789abcdef".repeat(4);
 
   test("copies exactly the partitions of the root hash, and leaves the rest to state", () => {
-    const files = repartDefinitions(hash, undefined);
+    const files = repartDefinitions(hash, undefined, undefined);
     expect([...files.keys()]).toEqual([
       "10-esp.conf",
       "20-root.conf",
@@ -64,7 +64,15 @@ describe("what systemd-repart is told", () => {
     expect(files.get("50-state.conf")).not.toContain("Weight");
   });
 
+  test("leaves state to be encrypted at the first start, when the image says so", () => {
+    const state = repartDefinitions(hash, undefined, "/run/mark").get("50-state.conf");
+    expect(state).toContain("CopyBlocks=/run/mark\n");
+    expect(state).not.toContain("Format");
+  });
+
   test("makes swap of one size when there is to be some", () => {
-    expect(repartDefinitions(hash, 64).get("40-swap.conf")).toContain("SizeMinBytes=64M\nSizeMaxBytes=64M\n");
+    expect(repartDefinitions(hash, 64, undefined).get("40-swap.conf")).toContain(
+      "SizeMinBytes=64M\nSizeMaxBytes=64M\n",
+    );
   });
 });
