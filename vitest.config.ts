@@ -62,7 +62,8 @@ export default defineConfig({
           include: ["test/secure/**/*.test.ts"],
           testTimeout: 900_000,
           hookTimeout: 900_000,
-          fileParallelism: false,
+          // An emulated machine has one processor.
+          maxWorkers: 2,
         },
       },
     ],
