@@ -38,6 +38,11 @@ export const readRoutes: Readonly<Record<string, Handler>> = {
       ...(operation === undefined ? {} : { operation }),
     });
   },
+  "GET /v1/use": async ({ context }, _request, response) => {
+    const [{ services }, { useOfServices }] = await Promise.all([status(context), import("./use.ts")]);
+    const names = services.filter(({ type }) => type === "container").map(({ name }) => name);
+    sendJson(response, 200, { services: await useOfServices(context.systemd, names) });
+  },
   "GET /v1/version": async (_agent, _request, response) => sendJson(response, 200, { version: mosVersion() }),
   "GET /v1/operation": async ({ operations }, _request, response) => {
     const { running } = operations;

@@ -473,6 +473,8 @@ describe("services of a device", () => {
       run("setpriv", "--reuid=nobody", "--clear-groups", "sh", "-c", `curl -s ${path}`);
     expect((await asNobody(`${socket} http://mos/v1/volumes`)).exit).not.toBe(0);
     const open = "--unix-socket /run/mos/status.sock";
+    const { services } = JSON.parse((await asNobody(`${open} http://mos/v1/use`)).text);
+    expect(services).toContainEqual(expect.objectContaining({ service: "disk", memory: expect.any(Number) }));
     for (const path of ["'http://mos/v1/logs?service=first'", "-d @/etc/hostname http://mos/v1/exec"])
       expect((await asNobody(`${open} ${path}`)).text).toContain("on this socket");
   });

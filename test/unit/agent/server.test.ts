@@ -55,6 +55,13 @@ describe("the status socket", () => {
     });
   });
 
+  it("tells what services use up", async () => {
+    expect(await ask(await serve("status"), "GET", "/v1/use")).toMatchObject({
+      code: 200,
+      document: { services: [] },
+    });
+  });
+
   it.each(["/v1/update", "/v1/verify", "/v1/attest", "/v1/exec"])(
     "does not change anything: there is no %s on it",
     async (path) => {
