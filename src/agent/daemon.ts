@@ -47,11 +47,14 @@ export async function main(args: readonly string[]): Promise<void> {
   const { outcome, timings } = await boot(context);
   rememberServiceStage(context, outcome);
   report(outcome, timings, started);
-  const { onTrial } = await serve(context);
-  await notify("READY=1", `STATUS=${statusLine(outcome)}`);
-  if ("trial" in outcome && outcome.trial !== undefined) await watch(context, outcome.trial, onTrial);
-  else if (outcome.kind !== "refused") await settle(context, onTrial);
-  else await startRecovery(context);
+  const { onTrial, operations } = await serve(context);
+  const ready = notify("READY=1", `STATUS=${statusLine(outcome)}`);
+  const trial = "trial" in outcome ? outcome.trial : undefined;
+  if (trial === undefined && outcome.kind !== "refused")
+    operations.first(ready.then(() => settle(context, onTrial)));
+  await ready;
+  if (trial !== undefined) await watch(context, trial, onTrial);
+  if (outcome.kind === "refused") await startRecovery(context);
 }
 
 /** Looks for a release that can be verified, and goes on looking: nothing runs here. */
@@ -155,7 +158,9 @@ function passedSockets(): ReadonlyMap<SocketName, number> {
   return sockets;
 }
 
-async function serve(context: AgentContext): Promise<{ readonly onTrial: Busy }> {
+async function serve(
+  context: AgentContext,
+): Promise<{ readonly onTrial: Busy; readonly operations: Operations }> {
   const passed = passedSockets();
   let active = 0;
   let isWatching = false;
@@ -192,6 +197,7 @@ async function serve(context: AgentContext): Promise<{ readonly onTrial: Busy }>
     setTimeout(stop, stopTimeoutMs);
   });
   return {
+    operations,
     onTrial: (change) => {
       isWatching = change === 1;
       onActivity(change);

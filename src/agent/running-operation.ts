@@ -75,11 +75,20 @@ function busy({ purpose, since, step }: OperationInfo): MosError {
 
 export class Operations {
   private current: Running | undefined;
+  private own: Promise<unknown> = Promise.resolve();
   private readonly onActivity: (change: 1 | -1) => void;
 
   /** @param onActivity told of an operation that begins (1) and ends (-1) */
   constructor(onActivity: (change: 1 | -1) => void) {
     this.onActivity = onActivity;
+  }
+
+  /**
+   * Something short that the agent does by itself and that takes the device's lock: operations wait for its end, which is
+   * nothing that a caller would have to know of.
+   */
+  first(work: Promise<unknown>): void {
+    this.own = work.catch(() => undefined);
   }
 
   /** What runs now. */
@@ -97,6 +106,7 @@ export class Operations {
     const deadline = performance.now() + request.waitMs;
     this.onActivity(1);
     try {
+      await this.own;
       for (;;) {
         const running = await this.takeTurn(request, deadline, onProgress);
         const outcome = await this.attempt(running, work, onProgress);

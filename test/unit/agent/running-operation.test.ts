@@ -55,6 +55,24 @@ describe("one operation at a time", () => {
     });
   });
 
+  it("begins after what the agent does first by itself, without an error for who cannot wait, and if that fails too", async () => {
+    const operations = new Operations(nothingActive);
+    const own = Promise.withResolvers<void>();
+    operations.first(own.promise);
+    let hasBegun = false;
+    const update = operations.run(
+      request("update to A"),
+      async () => {
+        hasBegun = true;
+      },
+      nothing,
+    );
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(hasBegun).toBe(false);
+    own.reject(new Error("the EFI system partition is gone"));
+    expect(await codeOf(update)).toBe("done");
+  });
+
   it("lets who waits run after it, one after the other", async () => {
     const operations = new Operations(nothingActive);
     const first = held(operations, "A");
