@@ -9,13 +9,16 @@ export function ownedName(unique: string): string {
   return `${prefix}-${process.pid}-${unique}`;
 }
 
-/** Removes those of `names` that belong to processes which are no more; other names are left alone. */
+/**
+ * Removes those of `names` that belong to processes which are no more; other names are left alone, and so is what cannot be
+ * removed: another run may be doing that in the same instant, and the next one tries again.
+ */
 export async function sweep(
   names: readonly string[],
   remove: (name: string) => Promise<void>,
 ): Promise<void> {
   for (const name of names) {
     const owner = new RegExp(`^${prefix}-([0-9]+)-`).exec(name)?.[1];
-    if (owner !== undefined && !existsSync(`/proc/${owner}`)) await remove(name);
+    if (owner !== undefined && !existsSync(`/proc/${owner}`)) await remove(name).catch(() => undefined);
   }
 }
