@@ -103,11 +103,11 @@ targets:
     nsgroup: echo
     image: { entrypoint: [/bin/perl, -e, '${echoProgram}'] }
     run: { watchdog: 10s }
-    network: { type: simple, ipv6: auto, hosts: [second], ports: [{ host: 7007, container: 7000, protocol: udp }] }
+    network: { type: simple, hosts: [second], ports: [{ host: 7007, container: 7000, protocol: udp }] }
 `;
 
 function automaticService(service_name: string) {
-  const network = { type: "simple", ipv4: "", ipv6: "auto" } as const;
+  const network = { type: "simple", ipv4: "", ipv6: "" } as const;
   return { service_name, service_type: "container", network } as const;
 }
 
