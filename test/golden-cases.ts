@@ -301,7 +301,7 @@ export const goldenCases = {
 
   "names-without-fixed-addresses": () => {
     const db = sampleTarget({ service_name: "db", network: simple });
-    const web = sampleTarget({ network: { ...simple, hosts: ["db"] } });
+    const web = sampleTarget({ network: { ...simple, ipv6: "auto", hosts: ["db"] } });
     const fixed = sampleTarget({
       service_name: "fixed",
       network: { ...simple, ipv4: "198.18.0.7/15", hosts: ["web"] },

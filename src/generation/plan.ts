@@ -1,5 +1,6 @@
 // From the units that are live to the units that a generation wants: pure, so that it can be shown, tested and
 // repeated. A service whose files have not changed is not touched.
+import { type Cidr, overlap, parseCidr } from "../manifest/address.ts";
 import type { RenderedUnit } from "../services/model.ts";
 import {
   isFoundation,
@@ -46,6 +47,26 @@ export function unitOfFile({ kind, name }: { kind: RenderedUnit["kind"]; name: s
   return `${name.slice(0, name.lastIndexOf("."))}.service`;
 }
 
+/** Subnets of a `.network` unit (podman-systemd.unit(5), Subnet=); of any other unit none. */
+function subnetsOf({ name, content }: { readonly name: string; readonly content: string }): Cidr[] {
+  if (!name.endsWith(".network")) return [];
+  return [...content.matchAll(/^Subnet=(.+)$/gm)].flatMap(([, text = ""]) => {
+    const cidr = parseCidr(text, text.includes(":") ? 6 : 4);
+    return cidr === undefined ? [] : [cidr];
+  });
+}
+
+/** Networks that have to go before the new ones can come: podman gives a subnet to one network at a time. */
+function networksInTheWay(
+  remove: readonly LiveUnit[],
+  desired: readonly RenderedUnit[],
+): ReadonlySet<LiveUnit> {
+  const coming = desired.flatMap(subnetsOf);
+  return new Set(
+    remove.filter((unit) => subnetsOf(unit).some((gone) => coming.some((c) => overlap(gone, c)))),
+  );
+}
+
 /**
  * Compares what is live with what is wanted.
  * @param disturbed services that must go down and up although their files are the same
@@ -67,7 +88,9 @@ export function planActivation(
   const theirs = desired.filter(
     ({ services }) => services.length > 0 && services.every((service) => disturbed.includes(service)),
   );
-  const holds = ({ name }: { readonly name: string }): boolean => isFoundation(places, name);
+  const inTheWay = networksInTheWay(remove, desired);
+  const holds = (unit: LiveUnit | RenderedUnit): boolean =>
+    isFoundation(places, unit.name) && !inTheWay.has(unit);
   // Stopping the target or the slice would stop every service in it.
   const files = [...changed, ...remove.filter((unit) => !holds(unit)), ...theirs]
     .map(unitOfFile)

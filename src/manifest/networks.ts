@@ -27,7 +27,10 @@ export interface ServiceNetwork {
  * enough that names seldom share an address, and on no network that a device could be part of. The other one is local
  * (RFC 4193); its 40 bits are the first of the SHA-256 of "mos automatic network".
  */
-const automaticSubnets = ["198.18.0.0/15", "fd50:e69:25a::/64"] as const;
+const automaticSubnets = { ipv4: "198.18.0.0/15", ipv6: "fd50:e69:25a::/64" } as const;
+
+/** What a target says instead of an address that it fixes. */
+export const automaticIpv6 = "auto";
 
 /** The addresses that a target fixes. */
 export function fixedAddresses({ network }: Connected): Cidr[] {
@@ -37,13 +40,22 @@ export function fixedAddresses({ network }: Connected): Cidr[] {
   });
 }
 
+/**
+ * IPv6 only for who asks for it: on a device that has it turned off, nobody on a network with it could start. One who asks
+ * brings it to all on the automatic network.
+ */
+function automaticFor({ network }: Connected): readonly string[] {
+  const { ipv4, ipv6 } = automaticSubnets;
+  return network.ipv6 === automaticIpv6 ? [ipv4, ipv6] : [ipv4];
+}
+
 /** Services that share any subnet are on one network, which then has all their subnets. */
 export function networksOf(targets: readonly Connected[]): ServiceNetwork[] {
   let networks: ServiceNetwork[] = [];
   for (const target of targets) {
     if (target.service_type !== "container" || target.network.type !== "simple") continue;
     const fixed = fixedAddresses(target).map(formatSubnet);
-    const subnets: readonly string[] = fixed.length === 0 ? automaticSubnets : fixed;
+    const subnets = fixed.length === 0 ? automaticFor(target) : fixed;
     const joins = (network: ServiceNetwork) => network.subnets.some((subnet) => subnets.includes(subnet));
     const joined = networks.filter(joins);
     networks = networks.filter((network) => !joins(network));

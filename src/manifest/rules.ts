@@ -2,7 +2,7 @@
 // when a device reads it; each violation is reported, with the path of the field to mend.
 import { type Cidr, formatAddress, formatSubnet, overlap, subnetBounds } from "./address.ts";
 import { isHostGroup } from "./names.ts";
-import { addressesOn, fixedAddresses, networksOf } from "./networks.ts";
+import { addressesOn, automaticIpv6, fixedAddresses, networksOf } from "./networks.ts";
 import { duplicates, type Problem } from "./problem.ts";
 import type { ImportManifest, InstallManifest } from "./schema.ts";
 import { secretProblems } from "./secret-rules.ts";
@@ -101,6 +101,12 @@ function addresses({ targets }: AnyManifest): Problem[] {
       });
     }
   }
+  for (const [i, { network }] of targets.entries())
+    if (network.ipv6 === automaticIpv6 && network.ipv4 !== "")
+      problems.push({
+        path: ["targets", i, "network", "ipv6"],
+        message: "auto is for a service without a fixed ipv4: fix both, or neither",
+      });
   const located = locate(targets);
   for (const { cidr, path } of located) {
     const { first, last } = subnetBounds(cidr);

@@ -12,6 +12,7 @@ import {
   installHealthSchema,
 } from "./health-schema.ts";
 import { containerPathSchema, lineSchema, nameSchema, reservedLabels } from "./names.ts";
+import { automaticIpv6 } from "./networks.ts";
 import { mebibytesSchema, sizeSchema } from "./quantity-schema.ts";
 import { importSecretsSchema, installSecretsSchema } from "./secret-schema.ts";
 import { importServiceFields, installServiceFields, networkFields, portFields } from "./service-schema.ts";
@@ -27,13 +28,14 @@ const portSchema = z
   .min(1, "must be 1 to 65535")
   .max(65535, "must be 1 to 65535");
 
-function addressSchema(family: 4 | 6): z.ZodType<string> {
+/** @param word may be there instead of an address */
+function addressSchema(family: 4 | 6, word = ""): z.ZodType<string> {
   const example = family === 4 ? "10.0.3.99/24" : "fd00:3::99/64";
   return z
     .string()
     .refine(
-      (text) => text === "" || parseCidr(text, family) !== undefined,
-      `must be an IPv${family} address with prefix, such as ${example}`,
+      (text) => text === "" || text === word || parseCidr(text, family) !== undefined,
+      `must be an IPv${family} address with prefix, such as ${example}${word === "" ? "" : `, or ${word}`}`,
     );
 }
 
@@ -77,6 +79,8 @@ const rolloutSchema = z.strictObject({
     .optional()
     .describe("Hours after `from` in which the share grows to 100 by itself."),
 });
+const ipv6Schema = addressSchema(6, automaticIpv6);
+
 /** As many as a PEM file of anchors may hold. */
 const maxAnchors = 8;
 /** Bytes of DER. */
@@ -92,7 +96,7 @@ const installTargetSchema = z.strictObject({
   network: z.strictObject({
     type: networkTypeSchema,
     ipv4: addressSchema(4),
-    ipv6: addressSchema(6),
+    ipv6: ipv6Schema,
     ports: z
       .array(portMappingSchema)
       .max(256)
@@ -181,11 +185,13 @@ const importTargetSchema = z.strictObject({
       ipv4: addressSchema(4)
         .default("")
         .describe(
-          "Fixed address with its prefix, such as `10.0.3.99/24`; `simple` only. Without `ipv4` and `ipv6` a service has an address in 198.18.0.0/15 and in fd50:e69:25a::/64 that follows from its name, and stays the same as long as that does.",
+          "Fixed address with its prefix, such as `10.0.3.99/24`; `simple` only. Without `ipv4` and `ipv6` a service has an address in 198.18.0.0/15 (and, where one of these services says `ipv6: auto`, in fd50:e69:25a::/64) that follows from its name, and stays the same as long as that does.",
         ),
-      ipv6: addressSchema(6)
+      ipv6: ipv6Schema
         .default("")
-        .describe("Fixed address with its prefix, such as `fd00:3::99/64`; `simple` only."),
+        .describe(
+          "Fixed address with its prefix, such as `fd00:3::99/64`; `simple` only. `auto`, where `ipv4` is not fixed: the network of the services without a fixed address has IPv6 as well. A device has to have it, or none of them starts.",
+        ),
       ports: z
         .array(portMappingSchema)
         .max(256)

@@ -3,7 +3,7 @@
 // field: services that come late or not at all, ranges of ids that are not there, locks of the dead, crash loops.
 import { copyFile, cp, mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Machine } from "../../src/machine/machine.ts";
 import { addressesOn, networksOf, plainAddress } from "../../src/manifest/networks.ts";
 import { busyboxRoot, toolsRoot } from "../../tools/roots.ts";
@@ -103,11 +103,11 @@ targets:
     nsgroup: echo
     image: { entrypoint: [/bin/perl, -e, '${echoProgram}'] }
     run: { watchdog: 10s }
-    network: { type: simple, hosts: [second], ports: [{ host: 7007, container: 7000, protocol: udp }] }
+    network: { type: simple, ipv6: auto, hosts: [second], ports: [{ host: 7007, container: 7000, protocol: udp }] }
 `;
 
 function automaticService(service_name: string) {
-  const network = { type: "simple", ipv4: "", ipv6: "" } as const;
+  const network = { type: "simple", ipv4: "", ipv6: "auto" } as const;
   return { service_name, service_type: "container", network } as const;
 }
 
@@ -535,7 +535,14 @@ describe("services of a device", () => {
 });
 
 describe("the examples", () => {
-  it("run: sshd of another distribution, a registry, a web service behind which is a database", async () => {
+  const ipv6 = async (isOff: 0 | 1): Promise<void> => {
+    const script = `for which in all default; do echo ${isOff} > /proc/sys/net/ipv6/conf/$which/disable_ipv6; done`;
+    expect((await run("bash", "-c", script)).exit).toBe(0);
+  };
+
+  it("run, also on a device that has IPv6 off: sshd of another distribution, a registry, a web service behind which is a database", async () => {
+    await ipv6(1);
+    onTestFinished(() => ipv6(0));
     await update(await publisher.publish(await exampleServices(publisher.directory), "examples"));
     expect((await run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/2222; timeout 20 head -c 15 <&3")).text).toBe(
       "SSH-2.0-OpenSSH",

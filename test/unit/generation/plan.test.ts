@@ -63,6 +63,41 @@ describe("the plan of an activation", () => {
     expect(plan.stop).toContain("mos-svc-two.service");
   });
 
+  describe("where a network gives way to another one", () => {
+    const networked = (subnet: string) =>
+      units(
+        sampleTarget({ ...one, network: { type: "simple", ipv4: `${subnet}.2/24`, ipv6: "", ports: [] } }),
+      );
+    const networks = (of: readonly RenderedUnit[]) =>
+      of.filter(({ name }) => name.endsWith(".network")).map(unitOfFile);
+
+    it("keeps the old one until the new services run", () => {
+      const [before, after] = [networked("10.1.0"), networked("10.2.0")];
+      const plan = planActivation(before, after, defaultPlaces);
+      expect(networks(before)).toHaveLength(1);
+      expect(plan.hold).toEqual(expect.arrayContaining([...networks(before), ...networks(after)]));
+      expect(plan.release).toEqual(expect.arrayContaining(networks(before)));
+    });
+
+    it("takes the old one away first when both have an address in common: podman refuses the second", () => {
+      const before = networked("10.1.0");
+      const after = units(
+        sampleTarget({
+          ...one,
+          network: { type: "simple", ipv4: "10.1.0.2/24", ipv6: "fd00:1::2/64", ports: [] },
+        }),
+      );
+      const plan = planActivation(before, after, defaultPlaces);
+      expect(networks(before)).not.toEqual(networks(after));
+      expect(plan.stop).toEqual(expect.arrayContaining(networks(before)));
+      expect(plan.hold).not.toEqual(expect.arrayContaining(networks(before)));
+      expect(plan.release).not.toEqual(expect.arrayContaining(networks(before)));
+      // Also when the power went in between, and the new files are there already.
+      const again = planActivation([...before, ...after], after, defaultPlaces);
+      expect(again.stop).toEqual(expect.arrayContaining(networks(before)));
+    });
+  });
+
   it("names the unit that quadlet makes of a file", () => {
     expect(unitOfFile({ kind: "quadlet", name: "mos-svc-a.b.container" })).toBe("mos-svc-a.b.service");
     expect(unitOfFile({ kind: "quadlet", name: "mos-auto.network" })).toBe("mos-auto-network.service");

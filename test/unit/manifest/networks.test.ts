@@ -33,16 +33,24 @@ function problems(targets: readonly Target[]): string[] {
 const names = fc.uniqueArray(fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/), { minLength: 1, maxLength: 40 });
 
 describe("automatic addresses", () => {
-  it("are one of each family, and the same whoever else is on the network, in whatever order", () => {
+  it("are one of each family that is asked for, and the same whoever else is on the network, in whatever order", () => {
     fc.assert(
-      fc.property(names, fc.nat(), (all, pick) => {
-        const targets = all.map((name) => connected(name));
+      fc.property(names, fc.nat(), fc.nat(), fc.boolean(), (all, pick, asks, withIpv6) => {
+        const targets = all.map((name, i) =>
+          connected(name, "", withIpv6 && (i === asks % all.length || i % 3 === 0) ? "auto" : ""),
+        );
         const whole = plan(targets);
-        expect(whole).toHaveLength(2 * all.length);
+        expect(whole).toHaveLength((withIpv6 ? 2 : 1) * all.length);
         const some = targets.filter((_, i) => (pick >> (i % 30)) % 2 === 0).toReversed();
         for (const line of plan(some)) expect(whole).toContain(line);
       }),
     );
+  });
+
+  it("of IPv6 are not for a service that fixes its IPv4 address", () => {
+    expect(problems([connected("web", "10.5.0.3/24", "auto")])).toEqual([
+      expect.stringMatching(/^targets\.0\.network\.ipv6: auto is for a service without a fixed ipv4/),
+    ]);
   });
 
   it("are never the network's own, the gateway's or the last one, in subnets of any size", () => {
@@ -112,6 +120,9 @@ describe("automatic addresses", () => {
   });
 
   it("are where devices have found them since the first release that had them", () => {
-    expect(plan([connected("web")])).toEqual(["web 198.19.224.126", "web fd50:e69:25a:0:6d3:4b25:4af9:361"]);
+    expect(plan([connected("web", "", "auto")])).toEqual([
+      "web 198.19.224.126",
+      "web fd50:e69:25a:0:6d3:4b25:4af9:361",
+    ]);
   });
 });
