@@ -118,8 +118,10 @@ function written(
 }
 
 /**
- * Sends a body and ends the request; stops when an answer or an error comes before the end.
+ * Sends a body and ends the request; stops when an answer or an error comes before the whole body was sent.
  * @param stopped settles with the answer or the error of the request
+ * @returns whether the request is whole; one that is not keeps its connection, and with it this process, until it is
+ * destroyed
  * @throws MosError `registry-timeout`; `size-mismatch` when the pieces are not `length` bytes; what they throw
  */
 export async function send(
@@ -127,7 +129,7 @@ export async function send(
   body: OutgoingBody,
   stopped: Promise<unknown>,
   about: RequestAbout,
-): Promise<void> {
+): Promise<boolean> {
   const pace = new Pace(about.limits);
   let isStopped = false;
   const stop = stopped.then(
@@ -140,7 +142,7 @@ export async function send(
   );
   let sent = 0;
   for await (const piece of body.pieces) {
-    if (isStopped) return;
+    if (isStopped) return false;
     sent += piece.length;
     if (sent > body.length) break;
     pace.moved(piece.length);
@@ -148,14 +150,16 @@ export async function send(
     const outcome = await written(request, piece, stop, pace.patienceMs);
     if (outcome === "timeout" || !pace.waitedFor(performance.now() - start)) throw tooSlow(about);
   }
-  if (isStopped) return;
   if (sent !== body.length) {
+    if (isStopped) return false;
     throw new MosError(
       "size-mismatch",
       `${about.doing}: what is to be sent has ${sent > body.length ? "more" : "less"} than the ${body.length} bytes that its descriptor says`,
     );
   }
+  // Also when the answer is here: it may be, before the pieces have said that there are no more.
   request.end();
+  return true;
 }
 
 /**

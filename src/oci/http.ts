@@ -200,10 +200,11 @@ export class HttpClient {
     } finally {
       connecting();
     }
+    let isWhole = true;
     if (body === undefined) request.end();
     else {
       try {
-        await send(request, body, answered, about);
+        isWhole = await send(request, body, answered, about);
       } catch (error) {
         request.destroy();
         throw error;
@@ -211,7 +212,9 @@ export class HttpClient {
     }
     const waiting = deadline(request, answerMs, about, "it does not answer");
     try {
-      return await answered;
+      const message = await answered;
+      if (!isWhole) for (const how of ["end", "close"]) message.once(how, () => request.destroy());
+      return message;
     } finally {
       waiting();
     }
