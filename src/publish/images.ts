@@ -3,7 +3,7 @@
 import { createReadStream } from "node:fs";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { LayerView } from "../elf/root-tree.ts";
+import { type LayerView, RootTree } from "../elf/root-tree.ts";
 import { asMosError, MosError, systemCode } from "../errors/mos-error.ts";
 import { checkLayerKind, rootHashOf } from "../layers/media-type.ts";
 import { type LayerFormat, type PackedLayer, packLayer } from "../layers/pack.ts";
@@ -25,7 +25,7 @@ import type { WritableRepository } from "../oci/source.ts";
 import { argvOf } from "../services/process.ts";
 import { convertLayers, isTarLayer } from "./convert.ts";
 import { type BlobSource, type LayerFile, saveLayer, type ViewedLayer, viewLayer } from "./layer-file.ts";
-import { checkTarget, startsOwnProgram, unpackForLook } from "./programs.ts";
+import { checkTarget, needsItsRoot, unpackForLook } from "./programs.ts";
 import { checkReadOnlyPaths } from "./read-only-paths.ts";
 
 /** An image that is ready to be sent somewhere. */
@@ -49,7 +49,7 @@ interface PrepareOptions {
   readonly converted: Map<string, PackedLayer | undefined>;
   /** Layers of the image before, by their digests: those that two images share are mostly of images in a row. */
   readonly viewed: Map<Digest, ViewedLayer>;
-  /** Services whose programs are not looked for. */
+  /** Services whose programs are not looked for; images that are there already are not opened for them at all. */
   readonly unchecked: ReadonlySet<string>;
 }
 
@@ -78,8 +78,9 @@ async function packRoot(target: ImportTarget, path: string, options: PrepareOpti
   }
   const tree =
     source.kind === "directory" ? source.path : await unpackForLook(source.path, options.workDirectory);
-  if (!options.unchecked.has(target.service_name)) checkTarget(target, undefined, [tree]);
-  checkReadOnlyPaths(target, tree);
+  const root = new RootTree([tree]);
+  if (!options.unchecked.has(target.service_name)) checkTarget(target, undefined, root);
+  checkReadOnlyPaths(target, root);
   const layer = await packLayer({ source, format: options.format, workDirectory: options.workDirectory });
   const { stop_signal, labels, exposed_ports, volumes } = more;
   const image = buildImage([layer.descriptor], {
@@ -202,10 +203,10 @@ async function openExisting(target: ImportTarget, options: PrepareOptions): Prom
 }
 
 /**
- * Refuses an image whose program could not start in its own root.
+ * Refuses an image whose program could not start in its own root, or that lacks what is to stay read-only in it.
  * @param layers of the image as devices get it, bottom first
  * @returns where they are now: what was fetched for this need not be fetched again
- * @throws MosError `program-unresolved`, `program-malformed`, and what fetching and unpacking throw
+ * @throws MosError `program-unresolved`, `program-malformed`, `source-invalid`, and what fetching and unpacking throw
  */
 async function checkExisting(
   target: ImportTarget,
@@ -213,7 +214,7 @@ async function checkExisting(
   layers: readonly BlobSource[],
   { workDirectory, viewed, unchecked }: PrepareOptions,
 ): Promise<readonly BlobSource[]> {
-  if (unchecked.has(target.service_name) || !startsOwnProgram(target, config)) return layers;
+  if (unchecked.has(target.service_name) || !needsItsRoot(target, config)) return layers;
   const work = await mkdtemp(join(workDirectory, "layers-"));
   const sources: BlobSource[] = [];
   const views: (LayerView | string)[] = [];
@@ -238,7 +239,9 @@ async function checkExisting(
     viewed.delete(digest);
     await rm(directory, { recursive: true, force: true });
   }
-  checkTarget(target, config, views.toReversed());
+  const root = new RootTree(views.toReversed());
+  checkTarget(target, config, root);
+  checkReadOnlyPaths(target, root);
   return sources;
 }
 
@@ -251,7 +254,7 @@ async function fileOf(source: BlobSource & { readonly path?: string }, path: str
 
 function unseen({ service_name: name, source }: ImportTarget, error: unknown): MosError {
   const { code, message, problems } = asMosError(error);
-  return new MosError(code, `cannot look for the program of ${name} in its image: ${message}`, {
+  return new MosError(code, `cannot look into the image of ${name}: ${message}`, {
     ...{ about: source, problems, cause: error },
     hint: `Where this build host cannot open the layer: --unchecked ${name}`,
   });

@@ -4,11 +4,12 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { checkProgram, type Start } from "../elf/program.ts";
-import { type LayerView, RootTree } from "../elf/root-tree.ts";
+import { RootTree } from "../elf/root-tree.ts";
 import type { ImportManifest, ImportTarget } from "../manifest/schema.ts";
 import type { ImageConfig } from "../oci/model.ts";
 import { argvOf, environmentOf, workingDirectoryOf } from "../services/process.ts";
 import { run } from "../system/process.ts";
+import { checkReadOnlyPaths } from "./read-only-paths.ts";
 
 /** The program that the kernel starts in the root of a host (init/main.c, `kernel_init`). */
 const init = "/sbin/init";
@@ -35,23 +36,18 @@ function startOf(target: ImportTarget, own: OwnConfig): Start | undefined {
       };
 }
 
-/** Whether a target starts something that has to be in its own root. */
-export function startsOwnProgram(target: ImportTarget, own: OwnConfig): boolean {
-  return startOf(target, own) !== undefined;
+/** Whether a target names something that has to be in its own root. */
+export function needsItsRoot(target: ImportTarget, own: OwnConfig): boolean {
+  return startOf(target, own) !== undefined || (target.security?.read_only_paths ?? []).length > 0;
 }
 
 /**
  * Refuses a target whose program could not start in its own root.
- * @param layers the topmost first
  * @throws MosError `program-unresolved`, `program-malformed`, `permission-denied`, `io-failed`
  */
-export function checkTarget(
-  target: ImportTarget,
-  own: OwnConfig,
-  layers: readonly (LayerView | string)[],
-): void {
+export function checkTarget(target: ImportTarget, own: OwnConfig, root: RootTree): void {
   const start = startOf(target, own);
-  if (start !== undefined) checkProgram(new RootTree(layers), start, `the root of ${target.service_name}`);
+  if (start !== undefined) checkProgram(root, start, `the root of ${target.service_name}`);
 }
 
 /**
@@ -67,10 +63,11 @@ export async function unpackForLook(archive: string, workDirectory: string): Pro
 }
 
 /**
- * Checks the programs of all `rootfs:` sources that are there already.
+ * Checks what is named of all `rootfs:` sources that are there already: programs, and paths that are to stay read-only.
  * @param baseDirectory what relative paths in the manifest are relative to
  * @returns names of the services that were checked
- * @throws MosError `program-unresolved`, `program-malformed`, `permission-denied`, `io-failed`, `program-failed`
+ * @throws MosError `program-unresolved`, `program-malformed`, `source-invalid`, `permission-denied`, `io-failed`,
+ * `program-failed`
  */
 export async function checkRoots(
   manifest: ImportManifest,
@@ -80,11 +77,14 @@ export async function checkRoots(
   const work = await mkdtemp(join(tmpdir(), "mosb-"));
   try {
     for (const target of manifest.targets) {
-      if (!target.source.startsWith("rootfs:") || startOf(target, undefined) === undefined) continue;
+      if (!target.source.startsWith("rootfs:") || !needsItsRoot(target, undefined)) continue;
       const path = resolve(baseDirectory, target.source.slice("rootfs:".length));
       const found = await stat(path).catch(() => undefined);
       if (found === undefined) continue;
-      checkTarget(target, undefined, [found.isDirectory() ? path : await unpackForLook(path, work)]);
+      const tree = found.isDirectory() ? path : await unpackForLook(path, work);
+      const root = new RootTree([tree]);
+      checkTarget(target, undefined, root);
+      checkReadOnlyPaths(target, root);
       checked.push(target.service_name);
     }
   } finally {

@@ -7,6 +7,8 @@ import { run } from "../system/process.ts";
 const stopTimeoutMs = 90_000;
 const startTimeoutMs = 180_000;
 const reloadTimeoutMs = 90_000;
+/** A look waits behind whatever systemd is doing, which on a slow device with many units is a reload. */
+const lookTimeoutMs = reloadTimeoutMs;
 /** A kernel image is written to a slow disk. */
 const runTimeoutMs = 300_000;
 
@@ -55,7 +57,8 @@ export async function tryRestartUnitsNoBlock(units: readonly string[]): Promise<
 
 /** Forgets that units failed, so that a start limit does not refuse them. */
 async function resetFailed(units: readonly string[]): Promise<void> {
-  if (units.length > 0) await run("systemctl", ["reset-failed", "--", ...units], { accept: [0, 1, 5] });
+  if (units.length > 0)
+    await run("systemctl", ["reset-failed", "--", ...units], { timeoutMs: lookTimeoutMs, accept: [0, 1, 5] });
 }
 
 /**
@@ -77,7 +80,7 @@ export type UnitProperties = Readonly<Record<string, string | undefined>>;
 async function showUnits(units: readonly string[], properties: readonly string[]): Promise<UnitProperties[]> {
   if (units.length === 0) return [];
   const text = await systemctl(
-    30_000,
+    lookTimeoutMs,
     "show",
     "--timestamp=unix",
     `--property=${properties.join(",")}`,

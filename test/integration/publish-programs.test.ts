@@ -1,5 +1,6 @@
 // What a target of any source starts is looked for in its own image before anything is published: its interpreter, its
 // libraries, and what layers have deleted.
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { asMosError, type MosError } from "../../src/errors/mos-error.ts";
@@ -169,5 +170,43 @@ describe("what an image starts", () => {
   it("is not left unchecked for a service that there is not", async () => {
     const source = await image([[...base, service]]);
     expect((await refusal(published(source, { unchecked: ["wbe"] }))).code).toBe("usage");
+  });
+});
+
+describe("what is to stay read-only in an image", () => {
+  const keeps = (path: string) => `, security: {read_only_paths: [${path}]}`;
+  it("has to be there, in some layer, and by the path where it really is", async () => {
+    const upper = [directory("etc"), { path: "etc/web.conf", content: "" }];
+    const source = await image([[...base, service], upper]);
+    expect(await published(source, { more: keeps("/usr/lib, /etc/web.conf") })).toMatchObject({
+      outcome: "published",
+    });
+    const misspelt = await refusal(published(source, { more: keeps("/etc/wbe.conf") }));
+    expect(misspelt).toMatchObject({ code: "source-invalid" });
+    expect(misspelt.message).toBe(
+      "cannot keep /etc/wbe.conf of web read-only: in its root there is no /etc/wbe.conf",
+    );
+    const link = await refusal(published(source, { more: keeps("/usr/lib/libz.so") }));
+    expect(link.message).toContain("/usr/lib/libz.so is a symlink");
+  });
+  it("is looked for in a directory also where the program is not", async () => {
+    const root = await temporaryDirectory();
+    await mkdir(join(root, "etc"));
+    const more = (path: string) => `, image: {entrypoint: [/nothing]}${keeps(path)}`;
+    const unchecked = ["web"];
+    expect(await published(`rootfs:${root}`, { unchecked, more: more("/etc") })).toMatchObject({
+      outcome: "published",
+    });
+    expect((await refusal(published(`rootfs:${root}`, { unchecked, more: more("/ect") }))).code).toBe(
+      "source-invalid",
+    );
+  });
+  it("is gone where an upper layer deletes it", async () => {
+    const upper = [directory("etc"), { path: "etc/.wh.web.conf" }];
+    const lower = [...base, service, directory("etc"), { path: "etc/web.conf", content: "" }];
+    const { message } = await refusal(
+      published(await image([lower, upper]), { more: keeps("/etc/web.conf") }),
+    );
+    expect(message).toContain("there is no /etc/web.conf");
   });
 });

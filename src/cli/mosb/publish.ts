@@ -160,7 +160,7 @@ rootfs:FILE.tar`,
         unchecked: {
           kind: "parsed",
           parse: word,
-          brief: "Service whose program is not looked for in its image",
+          brief: "Service whose program is not looked for, and whose image is not opened",
           placeholder: "NAME",
           variadic: true,
           optional: true,
