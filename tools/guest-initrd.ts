@@ -15,6 +15,12 @@ add_drivers+=" erofs ext4 dm_verity "
 early_microcode="no"
 `;
 
+/** What a root out of the store needs besides, as src/image/make-initrd.ts has it. */
+const storeConfiguration = `add_dracutmodules+=" dm "
+add_drivers+=" loop overlay squashfs "
+install_items+=" /usr/sbin/veritysetup /usr/lib/systemd/systemd-volatile-root /usr/lib/systemd/system/systemd-volatile-root.service "
+`;
+
 // Runs in a mount namespace of its own. Arguments: base tree, directory of our files, hooks of this checkout, kernel
 // modules, output, and which of the makers.
 const assemble = `
@@ -51,10 +57,16 @@ export interface GuestInitrd {
   readonly maker?: "dracut" | "initramfs-tools";
   /** Whether mos is in it; default true. */
   readonly withMos?: boolean;
+  /** Whether it can open a root out of the store (dracut); default false. */
+  readonly withStore?: boolean;
 }
 
 /** Makes the initrd, or finds it in the cache. Needs root. @returns its path */
-export async function guestInitrd({ maker = "dracut", withMos = true }: GuestInitrd = {}): Promise<string> {
+export async function guestInitrd({
+  maker = "dracut",
+  withMos = true,
+  withStore = false,
+}: GuestInitrd = {}): Promise<string> {
   const tools = await toolsRoot();
   const base = await (maker === "dracut" ? secureGuestBase() : initramfsBase());
   const directory = join(checkout, "initrd-hooks");
@@ -64,7 +76,7 @@ export async function guestInitrd({ maker = "dracut", withMos = true }: GuestIni
     .sort();
   const contents = await Promise.all(names.map((name) => readFile(name)));
   const files: Record<string, string> = {
-    "/etc/dracut.conf.d/mos.conf": dracutConfiguration.replace("MODULES", withMos ? "mos" : ""),
+    "/etc/dracut.conf.d/mos.conf": `${dracutConfiguration.replace("MODULES", withMos ? "mos" : "")}${withStore ? storeConfiguration : ""}`,
     ...(withMos ? { "/etc/initramfs-tools/conf.d/mos": "" } : {}),
     // What a disk needs that is not the root's.
     "/etc/initramfs-tools/modules": "ext4\n",

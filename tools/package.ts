@@ -73,7 +73,7 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   for (const name of ["quadlet-generator", "quadlet-setup"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/quadlet", name)), 0o755);
   }
-  for (const name of ["bootkit-kernel", "esp-steps", "grow-state"]) {
+  for (const name of ["agent-ended", "bootkit-kernel", "esp-steps", "grow-state"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/boot", name)), 0o755);
   }
   const growth = "50-mos-state.conf";

@@ -1,5 +1,6 @@
 // Which generation is to run on this device: the one that `current` names, or the one on trial. Where that one is
 // damaged the device goes back to the best that verifies, and says so. Read from the disk each time.
+import { isRootOf } from "../boot/command-line.ts";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { readFailures } from "../generation/failures.ts";
 import { listGenerations, pointedGeneration } from "../generation/generations.ts";
@@ -61,12 +62,12 @@ async function ofStartedSystem(
 ): Promise<LoadedGeneration | undefined> {
   if (hostfs === undefined) return undefined;
   const started = await startedSystem(context);
-  if (started === undefined || started.root.rootHash === hostfs.rootHash) return undefined;
+  if (started === undefined || isRootOf(started.root, hostfs)) return undefined;
   let second: LoadedGeneration | undefined;
   for (const candidate of await fallbacks(context, number)) {
     const other = await known(() => loadGeneration(context, candidate));
     if (other instanceof MosError) continue;
-    if (other.hostfs?.rootHash === started.root.rootHash) return other;
+    if (isRootOf(started.root, other.hostfs)) return other;
     // One that brings no root goes with any.
     if (other.hostfs === undefined) second ??= other;
   }

@@ -1,6 +1,7 @@
 // A generation from the disk, verified again: signature and chain of its manifest, and for each target that runs
 // the digests that lead from the manifest to the root hash of every layer. No layer is read beyond a few blocks;
 // dm-verity checks the rest when it is used.
+import type { RootLayer } from "../boot/command-line.ts";
 import { asMosError, MosError } from "../errors/mos-error.ts";
 import { type Generation, type GenerationRecord, readGeneration } from "../generation/generations.ts";
 import { storePath } from "../generation/places.ts";
@@ -13,7 +14,7 @@ import { limits, mediaTypes, parseConfig, parseManifest } from "../oci/model.ts"
 import type { Layer, ServiceImage } from "../services/model.ts";
 import { isBootTarget } from "../services/render.ts";
 import type { AgentContext } from "./context.ts";
-import { type HostfsLayer, hostfsOf } from "./started.ts";
+import { hostfsOf } from "./started.ts";
 import {
   type AcceptedManifest,
   acceptGeneration,
@@ -51,8 +52,8 @@ export interface LoadedGeneration {
   readonly digest: Digest;
   readonly images: readonly LoadedImage[];
   readonly problems: readonly TargetProblem[];
-  /** The root that it brings; undefined when it brings none, or that cannot be read. */
-  readonly hostfs: HostfsLayer | undefined;
+  /** Layers of the root that it brings, the lowest first; undefined when it brings none, or that cannot be read. */
+  readonly hostfs: readonly RootLayer[] | undefined;
 }
 
 /**

@@ -22,7 +22,7 @@ import { mountUnitName } from "../systemd/escape.ts";
 import type { ServiceManager, UnitProperties } from "../systemd/manager.ts";
 import type { AgentContext } from "./context.ts";
 import type { LoadedGeneration, LoadedImage, TargetProblem } from "./load.ts";
-import { actualDigest, timestamp, uidMapOf, type VerityStates, verityStates } from "./observe.ts";
+import { actualDigest, timestamp, uidMapOf, type VerityStates } from "./observe.ts";
 import { secretProblem } from "./secrets.ts";
 import type { LayerStatus, ServiceState, ServiceStatus } from "./status-model.ts";
 import { isUnhealthy } from "./unhealthy.ts";
@@ -51,12 +51,16 @@ interface Observed {
   readonly secretProblem: (target: Target) => Promise<MosError | undefined>;
 }
 
-/** All services of a generation, by name. */
+/**
+ * All services of a generation, by name.
+ * @param verity asked for already, by whoever needs it besides
+ */
 export async function serviceStatuses(
   context: AgentContext,
   current: LoadedGeneration,
+  verity: Promise<VerityStates>,
 ): Promise<ServiceStatus[]> {
-  const observed = await observe(context, current);
+  const observed = await observe(context, current, verity);
   const services = await Promise.all(current.images.map((image) => serviceStatus(image, observed)));
   const refused = current.problems.map((problem) => refusedService(problem, current));
   return [...services, ...refused].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -75,12 +79,16 @@ function unitsOf(image: LoadedImage, places: Places): string[] {
   ];
 }
 
-async function observe(context: AgentContext, { images, manifest }: LoadedGeneration): Promise<Observed> {
+async function observe(
+  context: AgentContext,
+  { images, manifest }: LoadedGeneration,
+  states: Promise<VerityStates>,
+): Promise<Observed> {
   const { places } = context;
   const names = [...new Set(images.flatMap((image) => unitsOf(image, places)))];
   const [shown, verity, idmaps] = await Promise.all([
     context.systemd.showUnits(names, properties),
-    verityStates(),
+    states,
     readIdMaps(places).catch((): IdMaps => new Map()),
   ]);
   const units = new Map(shown.map((unit) => [unit["Id"] ?? "", unit]));

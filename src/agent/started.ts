@@ -1,12 +1,11 @@
 // Which system runs: the kernel's command line, which was signed, says from what it was started. Light, because every
 // start of the agent asks.
 import { readFile } from "node:fs/promises";
-import { isStartedBy, type NamedRoot, namedRoot } from "../boot/command-line.ts";
+import { isStartedBy, type NamedRoot, namedRoot, type RootLayer } from "../boot/command-line.ts";
 import { systemCode } from "../errors/mos-error.ts";
 import type { SystemChange, Transaction } from "../generation/transaction.ts";
 import { rootHashOf } from "../layers/media-type.ts";
 import type { InstallManifest } from "../manifest/schema.ts";
-import type { Digest } from "../oci/digest.ts";
 import type { Layout } from "../oci/layout.ts";
 import { limits, mediaTypes, parseManifest } from "../oci/model.ts";
 import type { AgentContext } from "./context.ts";
@@ -39,25 +38,19 @@ export async function startedSide(
   return started !== undefined && isStartedBy(started.commandLine, system.to) ? "to" : "from";
 }
 
-/** The one layer of a root. */
-export interface HostfsLayer {
-  readonly digest: Digest;
-  readonly rootHash: string;
-  /** How many layers the image has in all. */
-  readonly layers: number;
-}
-
 /**
- * The root that a manifest brings; undefined when it brings none.
+ * Layers of the root that a manifest brings, the lowest first; undefined when it brings none.
  * @throws MosError when the image's manifest is not in the store, or damaged
  */
-export async function hostfsOf(store: Layout, manifest: InstallManifest): Promise<HostfsLayer | undefined> {
+export async function hostfsOf(
+  store: Layout,
+  manifest: InstallManifest,
+): Promise<readonly RootLayer[] | undefined> {
   const target = manifest.targets.find(({ service_type }) => service_type === "hostfs");
   if (target === undefined) return undefined;
   const { digest, size } = target;
   const bytes = await store.smallBlob({ mediaType: mediaTypes.manifest, digest, size }, limits.manifest);
   const { layers } = parseManifest(bytes, `image of ${target.service_name}`);
-  const [layer] = layers;
-  if (layer === undefined) return undefined;
-  return { digest: layer.digest, rootHash: rootHashOf(layer), layers: layers.length };
+  if (layers.length === 0) return undefined;
+  return layers.map((layer) => ({ digest: layer.digest, rootHash: rootHashOf(layer) }));
 }

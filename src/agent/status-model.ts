@@ -130,9 +130,12 @@ export interface Status {
   readonly operation?: OperationInfo;
   /** What the system was started from; absent where that is no root that mos can update. */
   readonly system?: {
+    /** Of the root, or of its lowest layer. */
     readonly rootHash: string;
-    /** Digest of the layer in the store; absent where the root is in a partition. */
+    /** Digest of that layer in the store; absent where the root is in a partition. */
     readonly hostfs?: string;
+    /** All of its layers, the lowest first; absent where it is one. */
+    readonly layers?: readonly { readonly digest: string; readonly rootHash: string }[];
   };
   /** The device has to be started anew for a new kernel and root to run. */
   readonly rebootNeeded?: true;
@@ -160,7 +163,7 @@ export interface Status {
     readonly code: string;
     readonly message: string;
   }[];
-  /** What was found damaged on the disk, and is done without. */
+  /** What was found damaged on the disk, and is done without; `layer-corrupt`: the root that runs. */
   readonly damage?: readonly ErrorDocument[];
   readonly trust?: TrustStatus;
   readonly services: readonly ServiceStatus[];

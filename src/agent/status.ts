@@ -1,4 +1,5 @@
 // Puts the status together: the generation, verified anew, its services, and what is being done to the device.
+import { isRootOf } from "../boot/command-line.ts";
 import { asMosError, type ErrorDocument, MosError } from "../errors/mos-error.ts";
 import { readFailures } from "../generation/failures.ts";
 import { pointedGeneration } from "../generation/generations.ts";
@@ -13,7 +14,9 @@ import type { AgentContext } from "./context.ts";
 import { secureBootStatus } from "./firmware.ts";
 import { levelStatus } from "./level-status.ts";
 import type { LoadedGeneration } from "./load.ts";
+import { verityStates } from "./observe.ts";
 import { readRecovery } from "./recovery.ts";
+import { rootDamage } from "./root-damage.ts";
 import { serviceStatuses } from "./service-status.ts";
 import { type StartedSystem, startedSystem } from "./started.ts";
 import type { ServiceStatus, Status, TrustStatus } from "./status-model.ts";
@@ -37,10 +40,12 @@ export async function status(context: AgentContext): Promise<Status> {
   const { loaded: current, transaction } = active;
   const settling = { ...known, ...transactionStatus(transaction) };
   if (current === undefined) return { ...empty("none"), ...settling };
-  const services = await serviceStatuses(context, current);
+  const verity = verityStates();
+  const services = await serviceStatuses(context, current, verity);
   const previous = await pointedGeneration(context.places, "previous").catch(() => undefined);
-  const isStarted = started !== undefined && started.root.rootHash === current.hostfs?.rootHash;
+  const isStarted = started !== undefined && isRootOf(started.root, current.hostfs);
   const state = isStarted ? "running" : "stored";
+  const damage = [...active.damage, ...rootDamage(started, await verity)];
   return {
     version: 1,
     health: healthOf(services),
@@ -56,7 +61,7 @@ export async function status(context: AgentContext): Promise<Status> {
       ...partsOf(current),
     },
     ...settling,
-    ...(active.damage.length === 0 ? {} : { damage: active.damage.map((error) => error.toDocument()) }),
+    ...(damage.length === 0 ? {} : { damage: damage.map((error) => error.toDocument()) }),
     trust: await trustStatus(context, current),
     services,
     bootTargets: current.manifest.targets
@@ -92,8 +97,16 @@ function transactionStatus(
 
 function systemStatus(started: StartedSystem | undefined): Pick<Status, "system"> {
   if (started === undefined) return {};
-  const { rootHash, hostfs } = started.root;
-  return { system: { rootHash, ...(hostfs === undefined ? {} : { hostfs }) } };
+  const { rootHashes, stored = [] } = started.root;
+  const [rootHash = ""] = rootHashes;
+  const [lowest] = stored;
+  return {
+    system: {
+      rootHash,
+      ...(lowest === undefined ? {} : { hostfs: lowest.digest }),
+      ...(stored.length > 1 ? { layers: stored } : {}),
+    },
+  };
 }
 
 /** Manifests that failed here, the last one first. */

@@ -1,7 +1,7 @@
 // Kernel and root change together, by a start of the device. What is done to the EFI system partition for that: before
 // it, when the new system is healthy, and when it is given up. Every step looks at what is there and can be repeated.
 import { join } from "node:path";
-import { isStartedBy, namedRoot } from "../boot/command-line.ts";
+import { isStartedBy, namedRoot, rootIdentity } from "../boot/command-line.ts";
 import { applySteps, type Esp, readEsp } from "../boot/esp.ts";
 import {
   type Entry,
@@ -18,7 +18,6 @@ import { readJournal } from "../generation/journal.ts";
 import { storePath } from "../generation/places.ts";
 import { storedManifest } from "../generation/stored-manifest.ts";
 import type { SystemChange, Transaction } from "../generation/transaction.ts";
-import type { Digest } from "../oci/digest.ts";
 import { Layout } from "../oci/layout.ts";
 import { discard, writeFileAtomic } from "../system/atomic-file.ts";
 import { fault } from "../system/fault.ts";
@@ -70,8 +69,8 @@ export async function checkSystem(context: AgentContext, { entry }: SystemImage)
   return { from: booted.commandLine, to: entry.commandLine };
 }
 
-/** Digests of the roots that must stay startable: of the generations that run, ran before, or are being tried. */
-async function wantedRoots({ places }: AgentContext): Promise<ReadonlySet<Digest>> {
+/** The roots that must stay startable, by {@link rootIdentity}: of the generations that run, ran before, or are being tried. */
+async function wantedRoots({ places }: AgentContext): Promise<ReadonlySet<string>> {
   const journal = await readJournal(places);
   const numbers = [
     await pointedGeneration(places, "current"),
@@ -80,13 +79,13 @@ async function wantedRoots({ places }: AgentContext): Promise<ReadonlySet<Digest
     journal?.phase === "revert" ? undefined : journal?.to,
   ];
   const store = await Layout.open(storePath(places));
-  const digests = new Set<Digest>();
+  const roots = new Set<string>();
   for (const number of new Set(numbers)) {
     if (typeof number !== "number") continue;
     const hostfs = await hostfsOf(store, storedManifest(await readGeneration(places, number)));
-    if (hostfs !== undefined) digests.add(hostfs.digest);
+    if (hostfs !== undefined) roots.add(rootIdentity(hostfs));
   }
-  return digests;
+  return roots;
 }
 
 /** Images of systems that nobody goes back to go. Where it cannot be told which these are, all stay. */
@@ -95,8 +94,8 @@ async function cleanUp(context: AgentContext): Promise<void> {
   const esp = await readEsp(context.boot.esp);
   const booted = await bootedEntry(context, esp);
   const isWanted = (commandLine: string): boolean => {
-    const root = namedRoot(commandLine)?.hostfs;
-    return root === undefined || wanted.has(root);
+    const root = namedRoot(commandLine)?.stored;
+    return root === undefined || wanted.has(rootIdentity(root));
   };
   await applySteps(context.systemd.runOnce, esp, planCleanup(esp.entries, booted, isWanted));
 }
@@ -161,7 +160,7 @@ export async function withdrawSystem(
 ): Promise<void> {
   await fault("system.withdraw");
   const esp = await readEsp(context.boot.esp);
-  const keeps = kind === "rollback" || namedRoot(to)?.hostfs === undefined;
+  const keeps = kind === "rollback" || namedRoot(to)?.stored === undefined;
   await applySteps(
     context.systemd.runOnce,
     esp,

@@ -59,7 +59,7 @@ async function readKernel(
 /**
  * The system of a manifest, when it is another one than the one that runs.
  * @param started what runs; where that is nothing that mos has started, boot targets are stored and not used
- * @throws MosError `boot-pair-mismatch`, `layer-unsupported`, `efi-image-malformed`, and of reading the layers
+ * @throws MosError `boot-pair-mismatch`, `layer-unsupported` for a bootkit of several layers, `efi-image-malformed`, and of reading the layers
  */
 export async function otherSystem(
   context: AgentContext,

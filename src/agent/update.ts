@@ -145,12 +145,7 @@ export async function update(
     await fault("update.preflight");
     const store = await Layout.create(storePath(context.places));
     const layers = await fetchDocuments(store, source, merged);
-    const damaged = await dropDamagedLayers(
-      store,
-      layers.map(({ layer }) => layer),
-      running,
-      context,
-    );
+    const damaged = await dropDamagedLayers(context, store, { manifest: merged, layers, running });
     const missing = await missingLayers(store, layers);
     await checkSpace(context, store, missing);
 

@@ -62,12 +62,16 @@ function plainPath(path: string): string {
 /** Kernel, Documentation/filesystems/overlayfs.rst: of a directory, that nothing of the layers below shows through. */
 export const opaqueAttribute = "trusted.overlay.opaque";
 
-/** `image`: what a builder of images makes; `overlay`: a layer that is mounted, with the overlay's own marks. */
-type LayerKind = "image" | "overlay";
+/**
+ * `image`: what a builder of images makes; `overlay`: a layer that is mounted, with the overlay's own marks; `root`: a
+ * tree of this machine, with everything, but without such marks.
+ */
+type LayerKind = "image" | "overlay" | "root";
 
 /** Attributes that have a meaning elsewhere than where the image was built; others are that place's own. */
 function keepXattr(name: string, kind: LayerKind): boolean {
   if (kind === "overlay" && name === opaqueAttribute) return true;
+  if (kind === "root" && !name.startsWith("trusted.overlay.")) return true;
   // What an overlay would obey: where a directory "really" is, that a file's content is elsewhere.
   if (name.startsWith("trusted.")) refuseArchive("it has an extended attribute of the host's", name);
   return name === "security.capability" || name.startsWith("user.");
@@ -112,7 +116,7 @@ function member(found: TarHeader, known: Extended, kind: LayerKind): LayerMember
   if (type !== "file" && size !== 0) refuseArchive("it has content where there is none", path.slice(0, 200));
   if (path === "" && type !== "directory" && !isOldDirectory)
     refuseArchive("its root is not a directory", written.slice(0, 200));
-  if (kind === "image" && type === "char" && found.major === 0 && found.minor === 0)
+  if (kind !== "overlay" && type === "char" && found.major === 0 && found.minor === 0)
     refuseArchive("it has a device that an overlay takes for a deleted file", path.slice(0, 200));
   if (type === "symlink" && (link === "" || Buffer.byteLength(link) > 4095))
     refuseArchive("it has a link to nothing", path.slice(0, 200));

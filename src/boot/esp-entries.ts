@@ -186,7 +186,7 @@ export function planCleanup(
 ): readonly Step[] {
   return entries
     .filter(({ file }) => file !== booted.file)
-    .filter(({ commandLine }) => namedRoot(commandLine)?.hostfs !== undefined && !wanted(commandLine))
+    .filter(({ commandLine }) => namedRoot(commandLine)?.stored !== undefined && !wanted(commandLine))
     .map(({ file }) => ({ kind: "remove", file }));
 }
 

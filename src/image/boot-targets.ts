@@ -1,15 +1,15 @@
-// The system of an image as the two targets of a manifest with which devices update to it: its root as a layer of the
-// store (hostfs), and a kernel image whose signed command line names that layer (bootkit). Both go into one OCI layout,
+// The system of an image as the two targets of a manifest with which devices update to it: its root as layers of the
+// store (hostfs), and a kernel image whose signed command line names these layers (bootkit). Both go into one OCI layout,
 // under the tags `hostfs` and `bootkit`.
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
 import { copyFile, mkdir, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { storedRootCommandLine } from "../boot/command-line.ts";
+import { type StoredLayer, storedRootCommandLine } from "../boot/command-line.ts";
 import { inspectLayer } from "../layers/inspect.ts";
 import { packedMediaTypes, rootHashAnnotationsOf } from "../layers/media-type.ts";
-import { packLayer } from "../layers/pack.ts";
+import { type PackedLayer, packLayer } from "../layers/pack.ts";
 import { type Digest, digestFromHex } from "../oci/digest.ts";
 import { buildImage } from "../oci/image.ts";
 import { type Descriptor, mediaTypes } from "../oci/model.ts";
@@ -18,12 +18,6 @@ import type { WritableRepository } from "../oci/source.ts";
 
 /** Where in a bootkit the kernel image is (published format). */
 const kernelPath = "bootkit/kernel.efi";
-
-/** A layer in a file. */
-interface LayerFile {
-  readonly path: string;
-  readonly descriptor: Descriptor;
-}
 
 interface RootInput {
   /** Files of the root and of its hash tree, whole blocks of 4096 bytes each. */
@@ -36,12 +30,7 @@ interface RootInput {
 const nothing = { entrypoint: [], cmd: [], env: [], user: "", working_dir: "" };
 
 /** A root and its hash tree as one layer: the tree follows the file system. */
-async function rootLayer({
-  root,
-  verity,
-  rootHash,
-  work,
-}: RootInput): Promise<LayerFile & { hashOffset: number }> {
+export async function rootLayer({ root, verity, rootHash, work }: RootInput): Promise<PackedLayer> {
   const path = join(work, "hostfs.layer");
   await copyFile(root, path);
   const { size: hashOffset } = await stat(path);
@@ -55,14 +44,20 @@ async function rootLayer({
     size: (await stat(path)).size,
     annotations: rootHashAnnotationsOf(rootHash),
   };
-  // As a device will look at it.
-  await inspectLayer(path, descriptor);
-  return { path, descriptor, hashOffset };
+  return { path, descriptor, rootHash };
 }
 
-async function putImage(to: WritableRepository, tag: string, layer: LayerFile): Promise<Digest> {
-  const { config, manifest } = buildImage([layer.descriptor], nothing);
-  await to.putBlob(layer.descriptor, () => createReadStream(layer.path, { highWaterMark: 1024 * 1024 }));
+async function putImage(
+  to: WritableRepository,
+  tag: string,
+  layers: readonly PackedLayer[],
+): Promise<Digest> {
+  const { config, manifest } = buildImage(
+    layers.map(({ descriptor }) => descriptor),
+    nothing,
+  );
+  for (const { descriptor, path } of layers)
+    await to.putBlob(descriptor, () => createReadStream(path, { highWaterMark: 1024 * 1024 }));
   await to.putBlob(config.descriptor, async function* () {
     yield config.bytes;
   });
@@ -78,21 +73,24 @@ export interface BootTargets {
   readonly commandLine: string;
 }
 
+/** What a command line has to say of a layer, as a device will look at it. */
+async function storedLayer({ path, descriptor, rootHash }: PackedLayer): Promise<StoredLayer> {
+  const { hashOffset, kind } = await inspectLayer(path, descriptor);
+  return { digest: descriptor.digest, rootHash, hashOffset, kind };
+}
+
 /**
  * Makes the layout.
+ * @param layers of the root, the lowest first
  * @param buildKernel makes a kernel image with this command line before its own words, and says where it is
  * @throws MosError of its steps
  */
 export async function makeBootTargets(
-  input: RootInput,
-  directory: string,
+  layers: readonly PackedLayer[],
+  { directory, work }: { readonly directory: string; readonly work: string },
   buildKernel: (rootWords: string) => Promise<{ readonly path: string; readonly commandLine: string }>,
 ): Promise<BootTargets> {
-  const layer = await rootLayer(input);
-  const { digest } = layer.descriptor;
-  const { rootHash, work } = input;
-  const { hashOffset } = layer;
-  const kernel = await buildKernel(storedRootCommandLine({ digest, rootHash, hashOffset, kind: "erofs" }));
+  const kernel = await buildKernel(storedRootCommandLine(await Promise.all(layers.map(storedLayer))));
   const tree = join(work, "bootkit");
   await mkdir(join(tree, "bootkit"), { recursive: true });
   await copyFile(kernel.path, join(tree, kernelPath));
@@ -103,8 +101,8 @@ export async function makeBootTargets(
   });
   const to = openWritable({ kind: "oci", directory, reference: "hostfs" }).images;
   return {
-    hostfs: await putImage(to, "hostfs", layer),
-    bootkit: await putImage(to, "bootkit", bootkit),
+    hostfs: await putImage(to, "hostfs", layers),
+    bootkit: await putImage(to, "bootkit", [bootkit]),
     commandLine: kernel.commandLine,
   };
 }

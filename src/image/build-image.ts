@@ -8,7 +8,7 @@ import { writeFileAtomic } from "../system/atomic-file.ts";
 import { run } from "../system/process.ts";
 import { keysetPath } from "../trust/keyset-files.ts";
 import { makeBootPrograms } from "./boot-files.ts";
-import { makeBootTargets } from "./boot-targets.ts";
+import { makeBootTargets, rootLayer } from "./boot-targets.ts";
 import type { ImageDescription } from "./description-schema.ts";
 import { makeDisks } from "./disks.ts";
 import { copyRelease } from "./factory.ts";
@@ -19,6 +19,7 @@ import { checkLock, encodeLock, type ImageLock, parseLock } from "./lock.ts";
 import { makeTree } from "./os-source.ts";
 import { finishTree } from "./os-tree.ts";
 import { sbom } from "./sbom.ts";
+import { makeLowerTree, splitRoot } from "./split-root.ts";
 
 interface BuildInput {
   readonly description: ImageDescription;
@@ -129,7 +130,7 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
   try {
     const path = (part: string): string => join(work, part);
     onStep("making the root");
-    const root = await makeTree(description.root, path("tree"), work, baseDirectory);
+    const root = await makeTree(description.root, { tree: path("tree"), work, baseDirectory, epoch });
     const factory = description.services === undefined ? undefined : path("factory");
     const services =
       factory === undefined || description.services === undefined
@@ -140,8 +141,10 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
       ...(services === undefined ? {} : { services }),
     };
     if (locked !== undefined) checkLock(locked, lock, input.lockFile);
-    onStep("making the initrd");
     const tree = path("tree");
+    const lower = optional.targets !== undefined && description.root.layers > 1 ? path("lower") : undefined;
+    if (lower !== undefined) await makeLowerTree(tree, lower);
+    onStep("making the initrd");
     const files = await finishTree({
       description,
       tree,
@@ -169,8 +172,10 @@ export async function buildImage(input: BuildInput): Promise<BuiltImage> {
       optional.targets === undefined
         ? undefined
         : await makeBootTargets(
-            { root: rootFile, verity: verityFile, rootHash, work },
-            path("targets"),
+            lower === undefined
+              ? [await rootLayer({ root: rootFile, verity: verityFile, rootHash, work })]
+              : await splitRoot({ lower, whole: tree, compression, work }),
+            { directory: path("targets"), work },
             boot.buildKernel,
           );
     onStep("putting the disk together");

@@ -89,6 +89,12 @@ const rootSchema = z
       .max(256)
       .default([])
       .describe("Kernel modules that the initrd has besides."),
+    layers: z
+      .union([z.literal(1), z.literal(2)])
+      .default(1)
+      .describe(
+        "Of how many layers the root is that `--targets` makes for the store of devices. `2`: the distribution's part (`debian`, `source`) is a layer of its own, which releases share as long as that does not change, so that an update fetches only what the description makes of it.",
+      ),
     compression: z.enum(["lz4", "lz4hc"]).default("lz4hc").describe("Of the root: `lz4` is made faster."),
   })
   .refine(

@@ -27,6 +27,7 @@ const initrdDrivers = [
   ...["ahci", "sd_mod"],
   // A root out of the store (initrd-hooks/dracut/60mos/mos-hostfs.sh).
   "loop",
+  "squashfs",
 ];
 /** And for that root. */
 const verityProgram = "/usr/sbin/veritysetup";

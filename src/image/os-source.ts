@@ -49,8 +49,7 @@ function parsePackages(text: string): LockedPackage[] {
 
 async function makeDebian(
   { suite, mirror, kernel, packages }: NonNullable<Root["debian"]>,
-  tree: string,
-  work: string,
+  { tree, work, epoch }: TreeInput,
 ): Promise<ImageLock["root"]> {
   const hook = join(work, "list-packages");
   await writeFile(hook, listPackages);
@@ -59,7 +58,9 @@ async function makeDebian(
   const args = ["--variant=minbase", `--include=${include}`, `--customize-hook=${hook}`];
   // A mirror has every release that is kept; the running machine's own may be another one.
   const from = mirror ?? (await aptMirror(/^[a-z]+$/));
-  await run("mmdebstrap", ["--quiet", ...args, suite, tree, `deb ${from} ${suite} main`], { timeoutMs });
+  // Else accounts would have the day of the build in /etc/shadow (mmdebstrap(1), shadow(5)).
+  const env = { SOURCE_DATE_EPOCH: String(epoch) };
+  await run("mmdebstrap", ["--quiet", ...args, suite, tree, `deb ${from} ${suite} main`], { timeoutMs, env });
   return { packages: parsePackages(await readFile(join(work, "packages"), "utf8")) };
 }
 
@@ -113,19 +114,23 @@ async function unpackImage(
   return { digest };
 }
 
+interface TreeInput {
+  /** Does not exist yet. */
+  readonly tree: string;
+  readonly work: string;
+  /** What relative paths are relative to. */
+  readonly baseDirectory: string;
+  /** Seconds: when the image says it was made. */
+  readonly epoch: number;
+}
+
 /**
  * Makes the tree.
- * @param tree does not exist yet
- * @param baseDirectory what relative paths are relative to
  * @throws MosError `source-invalid`, `program-missing`, `program-failed`, `no-space`
  */
-export async function makeTree(
-  root: Root,
-  tree: string,
-  work: string,
-  baseDirectory: string,
-): Promise<ImageLock["root"]> {
-  if (root.debian !== undefined) return await makeDebian(root.debian, tree, work);
+export async function makeTree(root: Root, input: TreeInput): Promise<ImageLock["root"]> {
+  if (root.debian !== undefined) return await makeDebian(root.debian, input);
+  const { tree, work, baseDirectory } = input;
   const source = root.source ?? "";
   if (!source.startsWith("rootfs:")) return await unpackImage(source, tree, work, baseDirectory);
   return await copyTree(resolve(baseDirectory, source.slice("rootfs:".length)), tree, work);

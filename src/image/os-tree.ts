@@ -181,8 +181,13 @@ async function takeKernel(tree: string, version: string, to: string): Promise<vo
   await copyFile(found.host, to);
 }
 
-async function clean({ description, tree }: TreeInput): Promise<void> {
-  for (const path of [...transient, ...description.root.remove])
+/**
+ * Takes out of a tree what would be another each time it is made, and puts in what a device needs to mount over.
+ * @param remove other paths that go
+ * @throws MosError `image-root-unusable`, `io-failed`
+ */
+export async function cleanTree(tree: string, remove: readonly string[]): Promise<void> {
+  for (const path of [...transient, ...remove])
     await rm(hostPath(tree, path), { recursive: true, force: true });
   for (const path of emptyDirectories) await mkdir(hostPath(tree, path), { recursive: true });
   for (const path of ["/tmp", "/var/tmp"]) await chmod(hostPath(tree, path), 0o1777);
@@ -242,7 +247,7 @@ export async function finishTree(input: TreeInput): Promise<BootFiles> {
   await takeKernel(tree, version, files.kernel);
   await makeInitrd(description, { tree, epoch, version }, files.initrd);
   await writeFile(files.osRelease, osRelease);
-  await clean(input);
+  await cleanTree(tree, description.root.remove);
   await utimes(tree, epoch, epoch);
   return files;
 }

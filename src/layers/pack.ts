@@ -30,6 +30,8 @@ interface LayerSource {
 export interface PackOptions {
   readonly source: LayerSource;
   readonly format: LayerFormat;
+  /** Of EROFS; default lz4hc. */
+  readonly compression?: "lz4" | "lz4hc";
   /** The layer file is left in here; the caller removes it. */
   readonly workDirectory: string;
 }
@@ -51,11 +53,16 @@ const filesystemUuid = "00000000-0000-0000-0000-000000000000";
  * Packs a layer.
  * @throws MosError `source-invalid`, `permission-denied`, `no-space`, `program-missing`, `program-failed`
  */
-export async function packLayer({ source, format, workDirectory }: PackOptions): Promise<PackedLayer> {
+export async function packLayer({
+  source,
+  format,
+  compression = "lz4hc",
+  workDirectory,
+}: PackOptions): Promise<PackedLayer> {
   const directory = await mkdtemp(join(resolve(workDirectory), "layer-"));
   try {
     const path = join(directory, `layer.${format}`);
-    await makeFilesystem({ ...source, path: resolve(source.path) }, format, path, directory);
+    await makeFilesystem({ ...source, path: resolve(source.path) }, { format, compression }, path, directory);
     const rootHash = await appendVerityTree(path);
     const descriptor: Descriptor = {
       mediaType: packedMediaTypes[format],
@@ -91,7 +98,7 @@ async function runTool(
 
 async function makeFilesystem(
   source: LayerSource,
-  format: LayerFormat,
+  { format, compression }: Required<Pick<PackOptions, "format" | "compression">>,
   to: string,
   directory: string,
 ): Promise<void> {
@@ -103,13 +110,13 @@ async function makeFilesystem(
   if (format === "squashfs") {
     await (kind === "tar" ? squashfsFromTar(path, to, newest) : squashfsFromDirectory(path, to));
   } else if (kind === "directory") {
-    await erofsFromDirectory(path, to);
+    await erofsFromDirectory(path, to, compression);
   } else {
     const tree = join(directory, "tree");
     await unpack(path, tree);
     // Of the root, which the archive does not have.
     if (newest !== undefined) await utimes(tree, 0, 0);
-    await erofsFromDirectory(tree, to, newest);
+    await erofsFromDirectory(tree, to, compression, newest);
     await rm(tree, { recursive: true });
   }
 }
@@ -132,10 +139,15 @@ async function squashfsFromTar(path: string, to: string, newest?: number): Promi
   await runTool("tar2sqfs", [...squashfsArguments(defaults), "--no-skip", ...times, to], path);
 }
 
-async function erofsFromDirectory(path: string, to: string, newest?: number): Promise<void> {
+async function erofsFromDirectory(
+  path: string,
+  to: string,
+  compression: string,
+  newest?: number,
+): Promise<void> {
   // Small files in blocks of their own, not beside their inodes: then a change of one of them does not move the
   // others, and a device that updates has their blocks already. Clusters of 64 KiB compress better than of 4.
-  const form = ["-zlz4hc", "-C65536", "-Enoinline_data"];
+  const form = [`-z${compression}`, "-C65536", "-Enoinline_data"];
   // $SOURCE_DATE_EPOCH is the time of the file system, and no file has a later one (mkfs.erofs(1)).
   const times = newest === undefined ? ["-T0"] : [];
   const args = ["--quiet", ...form, ...times, `-U${filesystemUuid}`, to, path];

@@ -44,7 +44,7 @@ async function kernelOf(image: PreparedImage, workDirectory: string): Promise<Ui
  * Refuses a manifest with a kernel image that starts another root than it brings.
  * @param images of the manifest's targets, in their order
  * @param workDirectory for what is unpacked
- * @throws MosError `boot-pair-mismatch`, `layer-unsupported`, `efi-image-malformed`, `program-missing`
+ * @throws MosError `boot-pair-mismatch`, `efi-image-malformed`, `program-missing`
  */
 export async function checkBootPair(
   { targets }: ImportManifest,
@@ -57,8 +57,9 @@ export async function checkBootPair(
   const kernel = await kernelOf(bootkit, workDirectory);
   if (kernel === undefined) return;
   const { layers } = parseManifest(root.manifest, "image of hostfs");
-  const [layer] = layers;
-  if (layer === undefined) return;
   const { commandLine } = ukiFacts(kernel, "kernel image of bootkit");
-  checkPair(commandLine, { digest: layer.digest, rootHash: rootHashOf(layer), layers: layers.length });
+  checkPair(
+    commandLine,
+    layers.map((layer) => ({ digest: layer.digest, rootHash: rootHashOf(layer) })),
+  );
 }

@@ -232,6 +232,11 @@ describe("the gate of the initrd", () => {
     expect((await ask({ "boot-on": "", "files-stop": "" }))[0]).toBe(1);
   });
 
+  it("stays closed in a system on trial whose agent does not even run, so that its next try or the one before starts", async () => {
+    expect((await ask({ "boot-trial": "" }))[0]).toBe(1);
+    expect((await ask({ "boot-trial": "", "boot-on": "" }))[0]).toBe(0);
+  });
+
   it.each([
     ["no policy", undefined, true],
     ["a policy that does not say", '{"version":1,"anchors":["initrd"]}', true],

@@ -1,15 +1,19 @@
 // A device in a directory that starts from an EFI system partition, which is a directory too: a loader of a few lines
 // takes a kernel image as systemd-boot does and counts; the kernel images are EFI programs that hold their texts.
+import { createReadStream } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { AgentContext } from "../../src/agent/context.ts";
-import { storedRootCommandLine } from "../../src/boot/command-line.ts";
+import { type StoredLayer, storedRootCommandLine } from "../../src/boot/command-line.ts";
 import { readEsp } from "../../src/boot/esp.ts";
 import { entryName } from "../../src/boot/esp-entries.ts";
 import { compareVersions } from "../../src/boot/version-order.ts";
 import { inspectLayer } from "../../src/layers/inspect.ts";
-import { packLayer } from "../../src/layers/pack.ts";
+import { type LayerFormat, type PackedLayer, packLayer } from "../../src/layers/pack.ts";
 import { parseManifestYaml } from "../../src/manifest/manifest-yaml.ts";
+import { buildImage } from "../../src/oci/image.ts";
+import { mediaTypes } from "../../src/oci/model.ts";
+import { openWritable } from "../../src/oci/open.ts";
 import { publish } from "../../src/publish/publish.ts";
 import { signerOf } from "../../src/publish/sign.ts";
 import { run } from "../../src/system/process.ts";
@@ -33,8 +37,9 @@ export function kernelImage(version: string, commandLine: string): Uint8Array {
 export const factoryCommandLine = `roothash=${"f".repeat(64)} root=/dev/mapper/root ro`;
 
 /** A system: sources of its two targets. */
-interface System {
+export interface System {
   readonly hostfs: string;
+  /** A directory. */
   readonly bootkit: string;
   readonly commandLine: string;
 }
@@ -58,16 +63,47 @@ export class Publisher {
 
   /** Makes a root and a kernel image that names it. @param rootOf the version whose root it names, if not its own */
   async system(version: string, rootOf = version): Promise<System> {
-    const hostfs = join(this.directory, `root-${rootOf}`);
-    await mkdir(join(hostfs, "sbin"), { recursive: true });
-    await writeFile(join(hostfs, "sbin/init"), `an init ${rootOf}`, { mode: 0o755 });
-    const source = { kind: "directory", path: hostfs } as const;
-    const { path, descriptor, rootHash } = await packLayer({
-      ...{ source, format: "squashfs", workDirectory: this.directory },
+    const tree = join(this.directory, `root-${rootOf}`);
+    await mkdir(join(tree, "sbin"), { recursive: true });
+    await writeFile(join(tree, "sbin/init"), `an init ${rootOf}`, { mode: 0o755 });
+    return await this.systemOf(version, `rootfs:${tree}`, [await this.pack(tree)]);
+  }
+
+  /** Makes a root of two layers, the lower of which is the same for all versions, and a kernel image that names it. */
+  async layeredSystem(version: string): Promise<System> {
+    const [lower, upper] = [join(this.directory, "lower"), join(this.directory, `upper-${version}`)];
+    await mkdir(join(lower, "sbin"), { recursive: true });
+    await writeFile(join(lower, "sbin/init"), "an init", { mode: 0o755 });
+    await mkdir(join(upper, "etc"), { recursive: true });
+    await writeFile(join(upper, "etc/release"), version);
+    const layers = [await this.pack(lower), await this.pack(upper)];
+    const layout = join(this.directory, `layout-${version}`);
+    const to = openWritable({ kind: "oci", directory: layout, reference: "hostfs" }).images;
+    for (const { path, descriptor } of layers) await to.putBlob(descriptor, () => createReadStream(path));
+    const empty = { entrypoint: [], cmd: [], env: [], user: "", working_dir: "" };
+    const { config, manifest } = buildImage(
+      layers.map(({ descriptor }) => descriptor),
+      empty,
+    );
+    await to.putBlob(config.descriptor, async function* () {
+      yield config.bytes;
     });
-    const { hashOffset, kind } = await inspectLayer(path, descriptor);
-    const { digest } = descriptor;
-    const commandLine = `${storedRootCommandLine({ digest, rootHash, hashOffset, kind })} v=${version}`;
+    await to.putManifest(manifest.bytes, mediaTypes.manifest, "hostfs");
+    return await this.systemOf(version, `oci:${layout}:hostfs`, layers);
+  }
+
+  private async pack(tree: string): Promise<PackedLayer> {
+    const source = { kind: "directory", path: tree } as const;
+    return await packLayer({ source, format: "squashfs", workDirectory: this.directory });
+  }
+
+  private async systemOf(version: string, hostfs: string, layers: readonly PackedLayer[]): Promise<System> {
+    const stored: StoredLayer[] = [];
+    for (const { path, descriptor, rootHash } of layers) {
+      const { hashOffset, kind } = await inspectLayer(path, descriptor);
+      stored.push({ digest: descriptor.digest, rootHash, hashOffset, kind });
+    }
+    const commandLine = `${storedRootCommandLine(stored)} v=${version}`;
     const bootkit = join(this.directory, `bootkit-${version}`);
     await mkdir(join(bootkit, "bootkit"), { recursive: true });
     await writeFile(join(bootkit, "bootkit/kernel.efi"), kernelImage(version, commandLine));
@@ -75,14 +111,18 @@ export class Publisher {
   }
 
   /** Publishes the next release. @returns its reference */
-  async release(program: string, system?: Pick<System, "hostfs" | "bootkit">): Promise<string> {
+  async release(
+    program: string,
+    system?: Pick<System, "hostfs" | "bootkit">,
+    format: LayerFormat = "squashfs",
+  ): Promise<string> {
     const serial = ++this.serial;
     await makeRoot(join(this.directory, `web-${program}`), program);
     const targets =
       system === undefined
         ? ""
         : `
-  - {service_name: hostfs, version: "1", source: "rootfs:${system.hostfs}", service_type: hostfs}
+  - {service_name: hostfs, version: "1", source: "${system.hostfs}", service_type: hostfs}
   - {service_name: bootkit, version: "1", source: "rootfs:${system.bootkit}", service_type: fs-only}`;
     const yaml = `version: 1
 product: p
@@ -97,7 +137,7 @@ targets:
       baseDirectory: this.directory,
       signers: [signerOf(projectOf(this.project), false)],
       destination: layoutDestination(layout),
-      format: "squashfs",
+      format,
       patchFrom: [],
       created: new Date().toISOString(),
       onStep: () => undefined,
@@ -147,9 +187,10 @@ export class BootedDevice {
 
   /** What the reader in packaging/boot does under dm-verity, which this machine's kernel does not have. */
   private async readKernel(args: readonly string[]): Promise<void> {
-    const [blob = "", , , , to = ""] = args;
+    const [blob = "", , , kind, to = ""] = args;
     const tree = `${to}.tree`;
-    await run("rdsquashfs", ["--quiet", "--unpack-root", tree, "--unpack-path", "/", blob]);
+    if (kind === "erofs") await run("fsck.erofs", [`--extract=${tree}`, "--no-preserve-owner", blob]);
+    else await run("rdsquashfs", ["--quiet", "--unpack-root", tree, "--unpack-path", "/", blob]);
     await writeFile(to, await readFile(join(tree, "bootkit/kernel.efi")));
     await rm(tree, { recursive: true });
   }

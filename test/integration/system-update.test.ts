@@ -8,12 +8,16 @@ import { rollback } from "../../src/agent/rollback.ts";
 import { status } from "../../src/agent/status.ts";
 import { settleSystems } from "../../src/agent/system-boot.ts";
 import { watchTrial } from "../../src/agent/trial.ts";
+import { namedRoot } from "../../src/boot/command-line.ts";
 import { asMosError } from "../../src/errors/mos-error.ts";
 import { pointedGeneration } from "../../src/generation/generations.ts";
+import { storePath } from "../../src/generation/places.ts";
+import { digestOf } from "../../src/oci/digest.ts";
 import { serviceUnit } from "../../src/services/unit-names.ts";
 import type { FaultTag } from "../../src/system/fault.ts";
 import { temporaryDirectory } from "../support.ts";
 import { updateEnding } from "./device-fixture.ts";
+import { damageBlob } from "./refusals-fixture.ts";
 import { BootedDevice, factoryCommandLine, kernelImage, Publisher } from "./system-fixture.ts";
 import { makeWorkDirectory } from "./work-directory.ts";
 
@@ -272,6 +276,27 @@ describe("somebody who starts the system of before by hand", () => {
     await rm(join(device.images, "demo_1.2.efi"));
     expect(await device.start()).toBe("1.1");
     expect((await agent(device)).outcome).toMatchObject({ generation: 2, damage: [{ code: "boot-failed" }] });
+  });
+});
+
+describe("a root in the store that the disk has changed", () => {
+  test("is fetched again by an update that is going to start from it", async () => {
+    const system = await publisher.system("1.5");
+    const release = await publisher.release("h", system);
+    const device = await updatedDevice(release);
+    const store = storePath(device.context.places);
+    const digest = namedRoot(system.commandLine)?.stored?.[0]?.digest ?? "";
+    await damageBlob(store, digest);
+    // The loader is told to, by the initrd of the system that does not start.
+    await rm(join(device.images, "demo_1.5.efi"));
+    expect(await device.start()).toBe("1.0");
+    expect((await agent(device)).outcome).toMatchObject({ generation: 1, damage: [{ code: "boot-failed" }] });
+    expect((await updateEnding(device.context, release)).code).toBe("awaits-reboot");
+    const bytes = await readFile(join(store, "blobs/sha256", digest.slice("sha256:".length)));
+    expect(digestOf(bytes)).toBe(digest);
+    expect(await device.start()).toBe("1.5");
+    expect((await agent(device)).verdict).toBe("kept");
+    expect((await status(device.context)).damage).toBeUndefined();
   });
 });
 

@@ -43,7 +43,9 @@ function manifestOf(root: string, version: string, services: number): string {
     nsgroup: ${name}
     network: {type: none}`,
   );
-  return `version: 1\nproduct: test\nhealth: {settle: 1}\ntargets:${targets.join("") || " []"}\n`;
+  // A manifest has at least one target: without services, files that nobody uses.
+  const nothing = `\n  - {service_name: files, source: "rootfs:${root}", version: "${version}", service_type: fs-only}`;
+  return `version: 1\nproduct: test\nhealth: {settle: 1}\ntargets:${targets.join("") || nothing}\n`;
 }
 
 /** What a device has accepted: its state below `directory`, and the CA that vouches for it. */

@@ -12,9 +12,14 @@ export const superblock = 1024 + 20;
 
 /** Byte in the root file system where the first block of a file's content is. @param path absolute */
 export async function contentOf(factory: Factory, path: string): Promise<number> {
+  return await contentIn(factory, path, factory.image.rootDisk, rootStart);
+}
+
+/** The same in any file with an EROFS file system. @param start where that begins in it */
+export async function contentIn(factory: Factory, path: string, file: string, start = 0): Promise<number> {
   const disk = factory.path("looked-at.img");
-  await copyFile(factory.image.rootDisk, disk);
-  const { stdout } = await run("dump.erofs", [`--offset=${rootStart}`, `--path=${path}`, "-e", disk], {
+  await copyFile(file, disk);
+  const { stdout } = await run("dump.erofs", [`--offset=${start}`, `--path=${path}`, "-e", disk], {
     cwd: factory.directory,
   });
   await rm(disk);

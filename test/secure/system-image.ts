@@ -14,8 +14,16 @@ import { type Factory, guestOptions } from "./harness.ts";
 const waits = ["systemd.default_device_timeout_sec=240", "mos.state-timeout=240"];
 const commandLine = [...guestOptions, ...waits].join(" ");
 
-/** As JSON, which is YAML. @param more what it says besides, or instead */
-export async function systemDescription(factory: Factory, more: object): Promise<string> {
+/**
+ * As JSON, which is YAML.
+ * @param more what it says besides, or instead
+ * @param files that are put into the root besides
+ */
+export async function systemDescription(
+  factory: Factory,
+  more: object,
+  files: readonly object[] = [],
+): Promise<string> {
   const { packageFile } = await buildUnderTest();
   const loader = "sd-boot.efi";
   const tools = factory.image.toolsRoot;
@@ -34,6 +42,7 @@ export async function systemDescription(factory: Factory, more: object): Promise
         ...control,
         { path: guestControlLink.path, link: guestControlLink.target },
         ...masked.map((unit) => ({ path: `/etc/systemd/system/${unit}`, link: "/dev/null" })),
+        ...files,
       ],
       remove: documentation,
       compression: "lz4",

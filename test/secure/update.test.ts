@@ -1,187 +1,108 @@
 // A device that mosb image build made updates its kernel and root together with its services: into the new system, which
-// is healthy and stays; and towards one whose kernel panics, from which it comes back by itself. Under Secure Boot, with
-// systemd-boot counting. It takes long: only when MOS_TEST_UPDATE says so (docs/testing.md).
-import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
+// is healthy and stays, and whose root the disk then damages; and towards one whose kernel panics, and one whose agent does
+// not run, from which it comes back by itself. Under Secure Boot, with systemd-boot counting. It takes long: only when
+// MOS_TEST_UPDATE says so (docs/testing.md).
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
-import type { UpdateResult } from "../../src/agent/update.ts";
+import { namedRoot } from "../../src/boot/command-line.ts";
 import type { BuiltImage } from "../../src/image/build-image.ts";
-import type { Machine } from "../../src/machine/machine.ts";
-import { createQemu } from "../../src/machine/qemu.ts";
-import { run } from "../../src/system/process.ts";
-import { busyboxRoot } from "../../tools/roots.ts";
-import { Factory } from "./harness.ts";
-import { systemDescription } from "./system-image.ts";
+import { contentIn, superblock } from "./altered-root.ts";
+import { type Device, SystemFactory } from "./update-fixture.ts";
 
-/** Everything is emulated, and a machine may have other work. */
-const bootMs = 1_800_000;
 /** Beside other work a start has taken ten minutes. */
 const testMs = 2_400_000;
 
+/** A file of the root that nothing there reads by itself. */
+const large = "/usr/share/zsh/vendor-completions/_systemctl";
+
 const diskBytes = 5 * 1024 ** 3;
 
-let factory: Factory;
-let machine: Machine | undefined;
+let systems: SystemFactory;
+let started: Device | undefined;
 /** The system that the device is updated to. */
 let second: BuiltImage;
-const marks: string[] = [];
-const begun = performance.now();
 
-function mark(what: string): void {
-  marks.push(`${Math.round((performance.now() - begun) / 1000)} s: ${what}`);
-}
-
-/** Publishes release N with a service of that version, and more targets. @returns its reference on this machine */
-async function publish(serial: number, targets = ""): Promise<string> {
-  const file = factory.path(`manifest${serial}.yaml`);
-  await writeFile(
-    file,
-    `version: 1
-product: ${factory.product}
-release: { serial: ${serial} }
-health: { settle: 5, tries: 3 }
-targets:
-  - service_name: web
-    version: "${serial}"
-    source: "rootfs:${await busyboxRoot()}"
-    nsgroup: web
-    image: { entrypoint: [/bin/busybox, sleep, "10000${serial}"] }
-${targets}`,
-  );
-  const layout = `oci:${factory.path("releases", `${serial}`)}`;
-  await factory.mos("mosb", "manifest", "publish", "--project", "demo:zot", "--dest", layout, file);
-  return `${layout}:latest`;
-}
-
-/** Targets for what the device starts from. */
-const systemTargets = (hostfs: string, bootkit: string): string => `
-  - service_name: hostfs
-    version: "2"
-    source: "${hostfs}"
-    service_type: hostfs
-  - service_name: bootkit
-    version: "2"
-    source: "${bootkit}"
-    service_type: fs-only
+/**
+ * Stands for the agent in a system where it does not run: the first time nowhere, and the second time only in the
+ * initrd.
+ */
+const deadAgent = `#!/bin/sh
+case $1 in
+--stage=initrd)
+  [ -e /var/lib/dead-agent ] && exec /usr/sbin/mosd "$@"
+  : > /var/lib/dead-agent
+  ;;
+esac
+echo "the agent ends at once: $1" >&2
+exit 1
 `;
 
-/** The state is encrypted to the TPM when that is asked for: it is opened for the root that is in it. */
-const encrypt = process.env["MOS_TEST_UPDATE"] === "encrypted" ? { encrypt: "tpm2" } : {};
-
-async function buildSystem(release: string, more: object): Promise<BuiltImage> {
-  const file = factory.path(`image-${release}.yaml`);
-  const disk = { esp: "256M", state: "2G", ...encrypt };
-  await writeFile(file, await systemDescription(factory, { release, disk, ...more }));
-  const lock = ["--lock", factory.path(`${release}.lock.json`)];
-  const flags = ["image", "build", "--json", "--targets", ...lock, "--output", factory.path("out"), file];
-  return JSON.parse(await factory.mos("mosb", ...flags));
-}
-
-/** A bootkit whose kernel names the same root as the second system, and panics at once. */
-async function panickingBootkit(): Promise<string> {
-  const osRelease = factory.path("os-release-3");
-  const text = await readFile(factory.path("os-release"), "utf8");
-  await writeFile(osRelease, `${text.trimEnd()}\nIMAGE_ID=demo\nIMAGE_VERSION=1.2\n`);
-  await mkdir(factory.path("panics/bootkit"), { recursive: true });
-  const key = factory.key("uki-production");
-  await factory.mos(
-    ...(["mosb", "uki", "build", "--linux", factory.path("vmlinuz")] as const),
-    ...["--initrd", factory.path("initrd"), "--os-release", osRelease],
-    // The kernel finds no first program in the initrd, and no root by itself.
-    ...["--cmdline", `${second.targetsCommandLine} rdinit=/nowhere panic=1`],
-    ...["--key", join(key, "privkey.pem"), "--cert", join(key, "cert.pem")],
-    ...["--output", factory.path("panics/bootkit/kernel.efi")],
-  );
-  return `rootfs:${factory.path("panics")}`;
-}
-
 beforeAll(async () => {
-  factory = await Factory.create();
-  await factory.approve();
-  const first = await buildSystem("1.0", { services: await publish(1) });
-  second = await buildSystem("1.1", {});
-  const hostfs = `oci:${second.targets}:hostfs`;
-  await publish(2, systemTargets(hostfs, `oci:${second.targets}:bootkit`));
-  await publish(3, systemTargets(hostfs, await panickingBootkit()));
-  const releases = factory.path("releases.img");
-  await run("mke2fs", ["-q", "-t", "ext4", "-d", factory.path("releases"), releases, "1500M"], {
-    timeoutMs: 120_000,
+  systems = await SystemFactory.create();
+  const first = await systems.build("1.0", { services: await systems.publish(1) });
+  second = await systems.build("1.1");
+  const dead = await systems.build("1.3", {}, [
+    { path: "/usr/lib/mos/mosd", content: deadAgent, mode: "0755" },
+  ]);
+  const sources = (image: BuiltImage) => ({
+    hostfs: `oci:${image.targets}:hostfs`,
+    bootkit: `oci:${image.targets}:bootkit`,
   });
-  // As on a disk that is larger than the image.
-  await truncate(first.raw, diskBytes);
-  mark("images are built");
-  machine = await createQemu({
-    toolsRoot: factory.image.toolsRoot,
-    variables: await factory.variables("variables.fd"),
-    disks: [
-      { path: first.raw, readOnly: false },
-      { path: releases, readOnly: true },
-    ],
-    tpmState: await factory.tpm("tpm"),
-  });
-  await machine.start();
-  await machine.booted(bootMs);
-  mark("the first system is up");
+  await systems.publish(2, { ...sources(second), tries: 3 });
+  // The kernel finds no first program in the initrd, and no root by itself.
+  const panics = await systems.bootkit("1.2", `${second.targetsCommandLine} rdinit=/nowhere panic=1`);
+  await systems.publish(3, { ...sources(second), bootkit: panics, tries: 3 });
+  await systems.publish(4, { ...sources(dead), tries: 2 });
+  started = await systems.start(first, diskBytes);
+  await started.start();
+  systems.mark("the first system is up");
 }, 2_400_000);
-afterAll(async () => {
-  if (machine !== undefined) await factory.retire("update", machine);
-  process.stdout.write(`${marks.join("\n")}\n`);
-  await factory?.dispose();
-});
+afterAll(() => systems?.dispose(started));
 
-function running(): Machine {
-  return machine ?? expect.fail("the machine did not start");
-}
-
-async function says(script: string): Promise<string> {
-  return (await running().exec(script, { timeoutMs: 240_000 })).stdout.trim();
-}
-
-/** Until the device says so of itself; it may be going down or coming up when it is asked. */
-async function until(what: string, holds: (status: Status) => boolean): Promise<Status> {
-  return await running().waitFor(
-    what,
-    async () => {
-      const asked = running().exec(["mosctl", "status", "--json"], { accept: "any", timeoutMs: 60_000 });
-      const answer = await asked.catch(() => undefined);
-      if (answer === undefined || !answer.stdout.startsWith("{")) return undefined;
-      const status = JSON.parse(answer.stdout) as Status;
-      return holds(status) ? status : undefined;
-    },
-    bootMs,
-  );
-}
-
-async function update(release: number): Promise<UpdateResult> {
-  await says(
-    "mountpoint -q /run/releases || { mkdir -p /run/releases; mount -o ro /dev/vdb /run/releases; }",
-  );
-  const reference = `oci:/run/releases/${release}:latest`;
-  const { stdout, stderr } = await running().exec(["mosctl", "update", "--json", "--wait", reference], {
-    ...{ accept: "any", timeoutMs: bootMs },
-  });
-  expect(stdout, stderr).toMatch(/^\{/);
-  return JSON.parse(stdout);
-}
-
-const images = async (): Promise<string[]> => (await says("ls /efi/EFI/Linux")).split("\n");
+const device = (): Device => started ?? expect.fail("the machine did not start");
+const says = (script: string): Promise<string> => device().says(script);
 const isWell = ({ health, transaction }: Status): boolean => health === "ok" && transaction === undefined;
+
+/** Starts a release that was stored, until it was given up and the device is where it was. */
+async function giveUp(generation: number): Promise<void> {
+  const before = (await device().until("an answer", () => true)).generation;
+  await says("mosctl update --reboot");
+  const status = await device().until(
+    "the device to give it up",
+    ({ failures, transaction }) => failures?.[0]?.generation === generation && transaction === undefined,
+  );
+  expect(status.failures?.[0]?.code).toBe("boot-failed");
+  expect(status.generation?.manifestDigest).toBe(before?.manifestDigest);
+  expect(await says("cat /proc/cmdline")).toBe(second.targetsCommandLine);
+  expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1.efi"]);
+  expect(await says("mosctl status")).toContain(`generation ${generation} was given up`);
+}
+
+/** The layer that is the second system's root. */
+function rootLayer(): string {
+  return (
+    namedRoot(second.targetsCommandLine ?? "")?.stored?.[0]?.digest ?? expect.fail("the image names no root")
+  );
+}
 
 describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with systemd-boot", () => {
   test(
     "counts its first system as good once it runs",
     async () => {
-      await until("the first release to run", (status) => isWell(status) && status.generation?.number === 1);
-      await running().waitFor(
+      await device().until(
+        "the first release to run",
+        (status) => isWell(status) && status.generation?.number === 1,
+      );
+      await device().machine.waitFor(
         "the image to be called good",
-        async () => ((await images()).join() === "demo_1.0.efi" ? true : undefined),
+        async () => ((await device().images()).join() === "demo_1.0.efi" ? true : undefined),
         300_000,
       );
       expect(Number(await says("stat -f -c '%b %S' /var | awk '{ print $1 * $2 }'"))).toBeGreaterThan(
         diskBytes / 2,
       );
-      mark("the first release runs");
+      systems.mark("the first release runs");
     },
     testMs,
   );
@@ -190,12 +111,12 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
     "stores a new kernel and root beside its own, and leaves what runs alone",
     async () => {
       const before = await says("systemctl show -P InvocationID mos-svc-web.service");
-      const result = await update(2);
+      const result = await device().update(2);
       expect(result).toMatchObject({ outcome: "awaits-reboot", generation: 2, restarted: [] });
-      mark("the second system is stored");
-      expect(await images()).toEqual(["demo_1.0.efi", "demo_1.1+3.efi"]);
+      systems.mark("the second system is stored");
+      expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1+3.efi"]);
       expect(await says("systemctl show -P InvocationID mos-svc-web.service")).toBe(before);
-      const status = await until("an answer", () => true);
+      const status = await device().until("an answer", () => true);
       expect(status).toMatchObject({ rebootNeeded: true, generation: { number: 1 } });
       expect(status.transaction).toMatchObject({ phase: "reboot", from: 1, to: 2 });
       expect(await says("mosctl status")).toContain("reboot needed: generation 2");
@@ -207,21 +128,75 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
     "starts it when told to, from the store, and keeps it when it is healthy",
     async () => {
       await says("mosctl update --reboot");
-      const status = await until(
+      const status = await device().until(
         "the second system to be kept",
         ({ generation, transaction }) => generation?.number === 2 && transaction === undefined,
       );
-      mark("the second system is up and kept");
+      systems.mark("the second system is up and kept");
       expect(await says("cat /proc/cmdline")).toBe(second.targetsCommandLine);
       expect(await says("dmsetup status root")).toMatch(/ verity V/);
       expect(await says(". /etc/os-release; echo $IMAGE_VERSION")).toBe("1.1");
       expect(status.system?.hostfs).toMatch(/^sha256:/);
       expect(status.bootTargets.map(({ state }) => state)).toEqual(["running", "running"]);
-      expect(await images()).toEqual(["demo_1.0.efi", "demo_1.1.efi"]);
+      expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1.efi"]);
       expect(await says("systemctl --failed --no-legend --plain")).toBe("");
-      const well = await until("the services to be well", isWell);
+      const well = await device().until("the services to be well", isWell);
       expect(well.services).toMatchObject([{ name: "web", version: "2" }]);
       expect(well.boot?.initrd.outcome).toBe("applied");
+    },
+    testMs,
+  );
+
+  test(
+    "reads nothing of its root that the disk has changed",
+    async () => {
+      const layer = join(second.targets ?? "", "blobs/sha256", rootLayer().slice("sha256:".length));
+      const { stdout: good } = await device().tries(["cat", large]);
+      await device().damage(
+        rootLayer(),
+        await contentIn(systems.factory, large, layer),
+        "echo 3 > /proc/sys/vm/drop_caches",
+      );
+      const { exitCode, stdout, stderr } = await device().tries(["cat", large]);
+      expect([exitCode, stderr.trim()]).toEqual([1, `cat: ${large}: Input/output error`]);
+      expect(good.length).toBeGreaterThan(stdout.length);
+      expect(good.startsWith(stdout)).toBe(true);
+      expect(await says("dmesg")).toMatch(/device-mapper: verity: .* data block \d+ is corrupted/);
+      const { damage } = await device().until("an answer", () => true);
+      expect(damage).toMatchObject([{ code: "layer-corrupt", about: rootLayer() }]);
+    },
+    testMs,
+  );
+
+  test(
+    "starts the system of before when the disk has damaged its root, and says so",
+    async () => {
+      await device().damage(rootLayer(), superblock, "systemctl --no-block reboot");
+      const status = await device().until("the first system to run", ({ system }) => {
+        return system !== undefined && system.hostfs === undefined;
+      });
+      systems.mark("the first system is back");
+      expect(device().seen("this system did not start: starting demo_1.0.efi instead")).toBe(1);
+      expect(status).toMatchObject({ generation: { number: 1 }, damage: [{ code: "boot-failed" }] });
+      expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1.efi"]);
+      await device().until("its services to be well", isWell);
+    },
+    testMs,
+  );
+
+  test(
+    "fetches the damaged root again with the next update, and starts it",
+    async () => {
+      const result = await device().update(2);
+      expect(result.outcome).toBe("awaits-reboot");
+      expect(result.fetchedBytes).toBeGreaterThan(0);
+      await says("mosctl update --reboot");
+      await device().until("the second system to be kept", (status) => {
+        return status.system?.hostfs !== undefined && isWell(status) && status.damage === undefined;
+      });
+      expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1.efi"]);
+      expect(await says(`cat ${large}`)).not.toBe("");
+      systems.mark("the second system is mended");
     },
     testMs,
   );
@@ -230,31 +205,36 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
     "comes back by itself from a kernel that panics, and says so",
     async () => {
       const boot = await says("cat /proc/sys/kernel/random/boot_id");
-      expect(await update(3)).toMatchObject({ outcome: "awaits-reboot", generation: 3 });
-      expect(await images()).toEqual(["demo_1.0.efi", "demo_1.1.efi", "demo_1.2+3.efi"]);
-      mark("the panicking system is stored");
-      const panics = () => running().console().split("Kernel panic").length - 1;
-      expect(panics()).toBe(0);
-      await says("mosctl update --reboot");
-      const status = await until(
-        "the device to give it up",
-        ({ failures, transaction }) => failures !== undefined && transaction === undefined,
-      );
-      mark("the second system is back");
-      expect(panics()).toBe(3);
+      const { outcome, generation } = await device().update(3);
+      expect(outcome).toBe("awaits-reboot");
+      expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1.efi", "demo_1.2+3.efi"]);
+      systems.mark("the panicking system is stored");
+      expect(device().seen("Kernel panic")).toBe(0);
+      await giveUp(generation);
+      systems.mark("the second system is back");
+      expect(device().seen("Kernel panic")).toBe(3);
       expect(await says("cat /proc/sys/kernel/random/boot_id")).not.toBe(boot);
-      expect(status).toMatchObject({
-        generation: { number: 2 },
-        failures: [{ code: "boot-failed", generation: 3 }],
-      });
-      expect(await says("cat /proc/cmdline")).toBe(second.targetsCommandLine);
-      expect(await images()).toEqual(["demo_1.0.efi", "demo_1.1.efi"]);
-      expect(await says("mosctl status")).toContain("generation 3 was given up");
-      const again = await running().exec(["mosctl", "update", "--json", "oci:/run/releases/3:latest"], {
-        ...{ accept: "any", timeoutMs: 240_000 },
-      });
+      const again = await device().tries(["mosctl", "update", "--json", "oci:/run/releases/3:latest"]);
       expect(again.exitCode).not.toBe(0);
-      mark("done");
+    },
+    testMs,
+  );
+
+  test(
+    "comes back by itself from a system whose agent does not run, in the initrd or at all, and does not wait long",
+    async () => {
+      const { outcome, generation } = await device().update(4);
+      expect(outcome).toBe("awaits-reboot");
+      expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1.efi", "demo_1.3+2.efi"]);
+      systems.mark("the system with the dead agent is stored");
+      const begun = performance.now();
+      await giveUp(generation);
+      systems.mark("the second system is back: done");
+      expect(device().seen("the stage in the initrd was interrupted, in a system that is on trial")).toBe(1);
+      expect(device().seen("this system is on trial, and did not start: trying again")).toBe(1);
+      expect(device().seen("Starting mos-trial.service")).toBe(1);
+      // units/mos-trial.timer alone would take 20 minutes for the second try.
+      expect(performance.now() - begun).toBeLessThan(18 * 60_000);
     },
     testMs,
   );

@@ -15,15 +15,18 @@ depends() {
 
 install() {
   local unit script
-  for unit in mos-hostfs mos-medium mos-initrd mos-initrd-state mos-initrd-files mos-initrd-apply mos-initrd-gate; do
+  for unit in mos-hostfs mos-hostfs-layers mos-medium mos-initrd mos-initrd-state mos-initrd-files mos-initrd-apply \
+    mos-initrd-gate; do
     inst_simple "$moddir/$unit.service" "$systemdsystemunitdir/$unit.service"
   done
-  for script in mos-hostfs mos-medium mos-initrd mos-state mos-gate mos-refused; do
+  for script in mos-hostfs mos-hostfs-layers mos-medium mos-initrd mos-state mos-gate mos-refused; do
     inst_script "$moddir/$script.sh" "/usr/lib/mos/$script"
   done
+  inst_simple "$moddir/mos-hostfs-volatile.conf" \
+    /etc/systemd/system/systemd-volatile-root.service.d/mos-hostfs-volatile.conf
   inst_simple "$moddir/61-mos-state.rules" /usr/lib/udev/rules.d/61-mos-state.rules
-  inst_multiple cat mkdir cp chmod dd modprobe mount sleep sync udevadm
-  # A root out of the store needs veritysetup and the kernel's loop and dm_verity besides, which mosb image build puts
+  inst_multiple cat mkdir cp chmod dd modprobe mount sleep sync udevadm umount
+  # A root out of the store needs veritysetup and the kernel's loop, dm_verity and overlay besides, which mosb image build puts
   # into its initrds: they are many times as large as all of this.
   inst_multiple -o /usr/lib/systemd/systemd-fsck
   # In place of any shell that another module brings.
@@ -39,6 +42,8 @@ install() {
   [ -d "$dracutsysrootdir/etc/mos/initrd/pcr7data" ] && inst_dir /etc/mos/initrd/pcr7data &&
     while IFS= read -r file; do inst_simple "$file"; done < <(find /etc/mos/initrd/pcr7data -type f)
   $SYSTEMCTL -q --root "$initdir" add-requires initrd.target mos-initrd.service
+  # Whoever needs the root waits for it to be whole.
+  $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target mos-hostfs-layers.service
   for unit in mos-hostfs mos-medium mos-initrd-state mos-initrd-files mos-initrd-apply mos-initrd-gate; do
     $SYSTEMCTL -q --root "$initdir" add-wants initrd.target "$unit.service"
   done

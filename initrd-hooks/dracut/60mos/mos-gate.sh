@@ -13,6 +13,12 @@ if [ -e "$record" ]; then
   echo "mos: this boot ends here: the policy does not let it go on without the services of the device" >&2
   exit 1
 fi
+# A new system whose agent does not even run is not well, whatever the policy says: the boot loader counts it, and has
+# another one (mos-refused.sh).
+if [ -e /run/mos/boot-trial ]; then
+  echo "mos: this boot ends here: the stage in the initrd was interrupted, in a system that is on trial" >&2
+  exit 1
+fi
 may=true
 if [ -r /run/mos/initrd/policy.json ]; then
   restricted=false named=false

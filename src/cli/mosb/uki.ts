@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { buildCommand } from "@stricli/core";
 import { MosError, systemCode } from "../../errors/mos-error.ts";
 import type { UkiReport } from "../../image/uki-inspect.ts";
+import { type LayerFormat, layerFormats } from "../../layers/pack.ts";
 import { formatBytes } from "../../system/quantity.ts";
 import { type CliContext, type JsonFlag, jsonFlag, withExamples } from "../command.ts";
 import { type Cell, jsonText, keyValues, table } from "../output.ts";
@@ -26,6 +27,8 @@ interface BuildFlags extends JsonFlag {
   readonly linux: string;
   readonly initrd?: readonly string[];
   readonly cmdline: string;
+  readonly hostfs?: string;
+  readonly layerFormat: LayerFormat;
   readonly osRelease?: string;
   readonly uname?: string;
   readonly splash?: string;
@@ -50,6 +53,12 @@ async function textOrFile(given: string): Promise<string> {
       cause: error,
     });
   }
+}
+
+/** What the kernel is told of a root out of the store. */
+async function rootWords({ hostfs = "", layerFormat }: BuildFlags): Promise<string> {
+  const { hostfsWords } = await import("../../publish/hostfs-words.ts");
+  return await hostfsWords(hostfs, layerFormat, process.cwd());
 }
 
 async function signerOf({ key, cert }: BuildFlags) {
@@ -84,6 +93,9 @@ export const ukiBuild = withExamples(
 that PCR 11 will have, and signs the whole for Secure Boot. The same inputs give the same bytes. An output that is
 there already with other content is not replaced.
 
+With --hostfs the command line begins with the words by which the initrd finds every layer of that root in the store of
+the device, and verifies it: what mosb manifest publish makes of the same source with the same --layer-format.
+
 Each --pcr-private-key signs for the phases of the --phases in its place (default: enter-initrd, so that what it
 opens is not open to the system that starts later). Secrets are sealed to the first of the keys.`,
     },
@@ -92,6 +104,16 @@ opens is not open to the system that starts later). Secrets are sealed to the fi
         linux: required("The kernel", "VMLINUZ"),
         initrd: repeated("An initrd; several are unpacked in their order", "FILE"),
         cmdline: required("The kernel's command line, or the file that holds it", "TEXT|@FILE"),
+        hostfs: optional(
+          "The root that it starts from out of the device's store: source of the manifest's target hostfs",
+          "SOURCE",
+        ),
+        layerFormat: {
+          kind: "enum",
+          values: layerFormats,
+          brief: "Of that, as it is published: for a rootfs: source, and layers that are converted",
+          default: "squashfs",
+        },
         osRelease: optional("The system's os-release", "FILE"),
         uname: optional("The kernel's release (default: what the kernel says)", "RELEASE"),
         splash: optional("A picture to show, BMP", "FILE"),
@@ -119,8 +141,10 @@ opens is not open to the system that starts later). Secrets are sealed to the fi
       });
       const signer = await signerOf(flags);
       const { linux, initrd: initrds = [], osRelease, uname, splash, stub, output } = flags;
+      const words = await textOrFile(flags.cmdline);
+      const commandLine = flags.hostfs === undefined ? words : `${await rootWords(flags)} ${words}`;
       const bytes = await buildUki({
-        ...{ linux, initrds, commandLine: await textOrFile(flags.cmdline), pcrSigners, about: output },
+        ...{ linux, initrds, commandLine, pcrSigners, about: output },
         ...(osRelease === undefined ? {} : { osRelease }),
         ...(uname === undefined ? {} : { uname }),
         ...(splash === undefined ? {} : { splash }),
@@ -143,6 +167,10 @@ opens is not open to the system that starts later). Secrets are sealed to the fi
     [
       "mosb uki build --linux vmlinuz --initrd initrd.zst --cmdline @cmdline --pcr-private-key pcr.pem --key uki.pem --cert uki.crt --output linux.efi",
       "with signed PCR values, signed for Secure Boot",
+    ],
+    [
+      "mosb uki build --linux vmlinuz --initrd initrd.zst --hostfs oci:root:1 --cmdline console=ttyS0 --key uki.pem --cert uki.crt --output bootkit/kernel.efi",
+      "for a root of your own, as the target hostfs of a manifest brings it",
     ],
   ],
 );

@@ -71,8 +71,11 @@ function memoryText({ memory, lowestEpoch, records }: NonNullable<Status["trust"
 
 function systemText({ system }: Status): string | undefined {
   if (system === undefined) return undefined;
-  const where = system.hostfs === undefined ? "in a partition" : `the layer ${system.hostfs}`;
-  return `root ${system.rootHash.slice(0, 16)}…, ${where}`;
+  const { rootHash, hostfs, layers } = system;
+  const short = (hash: string): string => `${hash.slice(0, 16)}…`;
+  if (layers !== undefined)
+    return `root of ${layers.length} layers, the lowest first: ${layers.map((one) => short(one.rootHash)).join(", ")}`;
+  return `root ${short(rootHash)}, ${hostfs === undefined ? "in a partition" : `the layer ${hostfs}`}`;
 }
 
 /** What is done where nothing can be verified. */
@@ -113,7 +116,11 @@ function notesText(stdout: OutputStream, { operation, transaction, failures, dam
         "  It is not tried again before mosctl update --retry REF.",
     );
   }
-  const damaged = (damage ?? []).map((error) => problemText(stdout, "done without", error).trimEnd());
+  const damaged = (damage ?? []).map((error) => {
+    // The root that runs cannot be done without.
+    const name = error.code === "layer-corrupt" ? "damaged" : "done without";
+    return problemText(stdout, name, error).trimEnd();
+  });
   return [...lines, ...damaged].map((text) => `\n${text}\n`).join("");
 }
 

@@ -27,7 +27,7 @@ function problems(value: unknown): readonly string[] {
 describe("image.yaml", () => {
   test("needs little, and has defaults for the rest", () => {
     expect(parse(good)).toMatchObject({
-      root: { debian: { suite: "trixie", packages: [] }, hostname: "mos", compression: "lz4hc" },
+      root: { debian: { suite: "trixie", packages: [] }, hostname: "mos", compression: "lz4hc", layers: 1 },
       boot: { loader: "systemd-boot", tries: 3, command_line: "" },
       disk: { esp: 512, state: 4096 },
     });
@@ -47,6 +47,7 @@ describe("image.yaml", () => {
     ["no root", { ...good, root: {} }, /one of debian and source/],
     ["two roots", { ...good, root: { debian: {}, source: "rootfs:x" } }, /one of debian and source/],
     ["a root of another kind", { ...good, root: { source: "zip:x" } }, /rootfs:/],
+    ["a root of three layers", { ...good, root: { debian: {}, layers: 3 } }, /layers/],
     ["a path that leaves the root", file({ path: "/etc/../x", content: "" }), /absolute path/],
     ["a relative path", file({ path: "etc/x", content: "" }), /absolute path/],
     ["a file without content", file({}), /one of content, source and link/],
