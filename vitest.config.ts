@@ -23,7 +23,8 @@ export default defineConfig({
           include: ["test/integration/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          // Some wait for time limits.
+          maxWorkers: 3,
         },
       },
       {
