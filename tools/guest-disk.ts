@@ -8,12 +8,14 @@ import { guestControlFiles, guestControlLink } from "../src/machine/guest-contro
 import { guestNetworkFile } from "../src/machine/guest-network.ts";
 import { umlControlLine } from "../src/machine/uml.ts";
 import { cached } from "./cache.ts";
-import { guestBase, toolsRoot } from "./roots.ts";
+import { guestKernel } from "./guest-kernel.ts";
+import { guestBase } from "./roots.ts";
 import { logged, step } from "./say.ts";
 
 interface Guest {
   /** ext4 image for {@link bootUml}; shared, never written. */
   readonly disk: string;
+  /** Has the kernel. */
   readonly toolsRoot: string;
 }
 
@@ -50,12 +52,6 @@ const files = [
   { path: "/etc/hostname", mode: 0o644, content: "device\n" },
   { path: "/etc/hosts", mode: 0o644, content: "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 device\n" },
   { path: "/etc/fstab", mode: 0o644, content: "/dev/ubda / ext4 defaults 0 0\n" },
-  // User-Mode Linux is built without the IPv4 and inet families of nf_tables, which netavark prefers.
-  {
-    path: "/etc/containers/containers.conf.d/machine.conf",
-    mode: 0o644,
-    content: '[network]\nfirewall_driver = "iptables"\n',
-  },
   // Kept over power cuts, so that a test can read what happened before one.
   {
     path: "/etc/systemd/journald.conf.d/machine.conf",
@@ -66,8 +62,6 @@ const files = [
 
 const links = [
   guestControlLink,
-  { path: "/etc/alternatives/iptables", target: "/usr/sbin/iptables-legacy" },
-  { path: "/etc/alternatives/ip6tables", target: "/usr/sbin/ip6tables-legacy" },
   {
     path: "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
     target: "/usr/lib/systemd/system/systemd-networkd.service",
@@ -104,14 +98,14 @@ mke2fs -q -t ext4 -d "$root" "$image" "$size"
 
 /** Makes the disk for a package, or finds it in the cache. Needs root. */
 export async function guestDisk(packageFile: string): Promise<Guest> {
-  const tools = await toolsRoot();
+  const kernel = await guestKernel();
   const base = await guestBase();
   const packageDigest = createHash("sha256")
     .update(await readFile(packageFile))
     .digest("hex");
   const inputs = [
     base,
-    tools,
+    kernel,
     packageDigest,
     assemble,
     diskSize,
@@ -124,7 +118,7 @@ export async function guestDisk(packageFile: string): Promise<Guest> {
       try {
         await chmod(ours, 0o755);
         await stage(ours);
-        const modules = join(tools, "usr/lib/uml/modules");
+        const modules = join(kernel, "usr/lib/uml/modules");
         await logged("unshare", [
           ...["--mount", "--propagation", "private", "bash", "-euo", "pipefail", "-c", assemble, "assemble"],
           ...[base, ours, packageFile, modules, image, diskSize],
@@ -134,7 +128,7 @@ export async function guestDisk(packageFile: string): Promise<Guest> {
       }
     }),
   );
-  return { disk, toolsRoot: tools };
+  return { disk, toolsRoot: kernel };
 }
 
 async function stage(root: string): Promise<void> {

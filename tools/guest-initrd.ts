@@ -4,7 +4,8 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { cached } from "./cache.ts";
-import { initramfsBase, secureGuestBase, toolsRoot } from "./roots.ts";
+import { guestKernel } from "./guest-kernel.ts";
+import { initramfsBase, secureGuestBase } from "./roots.ts";
 import { logged, step } from "./say.ts";
 import { checkout } from "./stamp.ts";
 
@@ -67,7 +68,7 @@ export async function guestInitrd({
   withMos = true,
   withStore = false,
 }: GuestInitrd = {}): Promise<string> {
-  const tools = await toolsRoot();
+  const kernel = await guestKernel();
   const base = await (maker === "dracut" ? secureGuestBase() : initramfsBase());
   const directory = join(checkout, "initrd-hooks");
   const names = (await readdir(directory, { recursive: true, withFileTypes: true }))
@@ -85,7 +86,7 @@ export async function guestInitrd({
     ...[
       "3",
       base,
-      tools,
+      kernel,
       assemble,
       maker,
       JSON.stringify(files),
@@ -104,7 +105,7 @@ export async function guestInitrd({
         }
         await logged("unshare", [
           ...["--mount", "--propagation", "private", "bash", "-euo", "pipefail", "-c", assemble, "assemble"],
-          ...[base, ours, directory, join(tools, "usr/lib/uml/modules"), path, maker],
+          ...[base, ours, directory, join(kernel, "usr/lib/uml/modules"), path, maker],
         ]);
       } finally {
         await rm(ours, { recursive: true, force: true });

@@ -1,5 +1,5 @@
-// Two Debian trees in the cache, made by mmdebstrap from the mirror that this machine's apt uses: the tools root
-// (User-Mode Linux, and programs that this machine's release has too old or not at all) and the guest's base.
+// Debian trees in the cache, made by mmdebstrap from the mirror that this machine's apt uses: the tools root (programs
+// that this machine's release has too old or not at all), the guests' bases, and what services of tests run in.
 import { copyFile, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { aptMirror } from "../src/image/debian-mirror.ts";
@@ -13,8 +13,6 @@ const suite = "trixie";
 const recipe = "1";
 
 const toolsPackages = [
-  // The machine lane: the kernel.
-  "user-mode-linux",
   // EFI, TPM and unified kernel images: the secure lane's machine, and foreign programs to compare with.
   ...[
     "qemu-system-x86",
@@ -52,14 +50,14 @@ const guestPackages = [
     "procps",
     "util-linux",
   ],
-  ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "iptables"],
+  ...["podman", "crun", "netavark", "aardvark-dns", "conmon", "catatonit", "uidmap", "nftables"],
   ...["cryptsetup-bin", "dmsetup", "e2fsprogs", "erofs-utils", "curl", "libatomic1", "libstdc++6"],
 ];
 
 /** What a device with firmware, a TPM and a verified root has besides: a kernel for it, and what makes its initrd. */
 const secureGuestPackages = [
   ...guestPackages,
-  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "nftables", "systemd-repart"],
+  ...["linux-image-cloud-amd64", "dracut", "zstd", "keyutils", "systemd-repart"],
   ...["tpm2-tools", "libtss2-tcti-device0t64"],
 ];
 

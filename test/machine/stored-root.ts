@@ -10,7 +10,8 @@ import { guestControlFiles, guestControlLink } from "../../src/machine/guest-con
 import { umlControlLine } from "../../src/machine/uml.ts";
 import { hexOf } from "../../src/oci/digest.ts";
 import { run } from "../../src/system/process.ts";
-import { busyboxRoot, secureGuestBase, toolsRoot } from "../../tools/roots.ts";
+import { guestKernel } from "../../tools/guest-kernel.ts";
+import { busyboxRoot, secureGuestBase } from "../../tools/roots.ts";
 import { masked } from "../../tools/secure-image.ts";
 import { buildUnderTest } from "../build-under-test.ts";
 import { StagedMachine } from "./initrd-fixture.ts";
@@ -80,7 +81,7 @@ export async function makeSystemLayers(work: string): Promise<readonly RootFile[
   const upper = join(work, "system");
   await mkdir(join(upper, "usr/lib"), { recursive: true });
   await run("dpkg-deb", ["--extract", (await buildUnderTest()).packageFile, upper]);
-  const modules = join(await toolsRoot(), "usr/lib/uml/modules");
+  const modules = join(await guestKernel(), "usr/lib/uml/modules");
   await cp(modules, join(upper, "usr/lib/modules"), { recursive: true });
   for (const { path, content, mode } of guestControlFiles(umlControlLine))
     await put(upper, { [path]: content }, mode);
