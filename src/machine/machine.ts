@@ -91,19 +91,23 @@ export class Machine implements AsyncDisposable {
   }
 
   /**
-   * Asks again and again until the answer is not undefined; between two questions 200 ms pass.
+   * Asks again and again until the answer is not undefined; between two questions 200 ms pass, or as long as an answer
+   * takes.
    * @param what completes the sentence "waited for …"
    * @throws MosError `machine-failed` after `timeoutMs` (default 60 000)
    */
   async waitFor<T>(what: string, ask: () => Promise<T | undefined>, timeoutMs = 60_000): Promise<T> {
     const end = performance.now() + timeoutMs;
     for (;;) {
+      const asked = performance.now();
       const answer = await ask();
       if (answer !== undefined) return answer;
       if (performance.now() > end) {
         throw new MosError("machine-failed", `waited ${timeoutMs} ms in vain for ${what}\n${this.tail()}`);
       }
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      // What is waited for has at least half of the guest's time.
+      const pause = Math.max(200, performance.now() - asked);
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
