@@ -17,12 +17,12 @@ const commandLine = [...guestOptions, ...waits].join(" ");
 /**
  * As JSON, which is YAML.
  * @param more what it says besides, or instead
- * @param files that are put into the root besides
+ * @param root files that are put into the root besides, and of how many layers the root is in the store
  */
 export async function systemDescription(
   factory: Factory,
   more: object,
-  files: readonly object[] = [],
+  { files = [], layers = 1 }: { readonly files?: readonly object[]; readonly layers?: number } = {},
 ): Promise<string> {
   const { packageFile } = await buildUnderTest();
   const loader = "sd-boot.efi";
@@ -46,6 +46,7 @@ export async function systemDescription(
       ],
       remove: documentation,
       compression: "lz4",
+      layers,
     },
     boot: { keyset: "demo", loader_file: loader, command_line: commandLine },
     trust: { product: factory.product },

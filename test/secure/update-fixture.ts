@@ -17,7 +17,10 @@ import { systemDescription } from "./system-image.ts";
 const bootMs = 1_800_000;
 
 /** The state is encrypted to the TPM when that is asked for: it is opened for the root that is in it. */
-const encrypt = process.env["MOS_TEST_UPDATE"] === "encrypted" ? { encrypt: "tpm2" } : {};
+const isEncrypted = process.env["MOS_TEST_UPDATE"] === "encrypted";
+const encrypt = isEncrypted ? { encrypt: "tpm2" } : {};
+/** Of the root in the store: one layer, or the distribution and what the description makes of it. */
+const layers = isEncrypted ? 1 : 2;
 
 /** What a release brings besides its service. */
 interface SystemSources {
@@ -87,7 +90,7 @@ ${system === undefined ? "" : systemTargets(system)}`,
     const { factory } = this;
     const file = factory.path(`image-${release}.yaml`);
     const disk = { esp: "256M", state: "2G", ...encrypt };
-    await writeFile(file, await systemDescription(factory, { release, disk, ...more }, files));
+    await writeFile(file, await systemDescription(factory, { release, disk, ...more }, { files, layers }));
     const lock = ["--lock", factory.path(`${release}.lock.json`)];
     const flags = ["image", "build", "--json", "--targets", ...lock, "--output", factory.path("out"), file];
     return JSON.parse(await factory.mos("mosb", ...flags));

@@ -79,7 +79,7 @@ async function giveUp(generation: number): Promise<void> {
   expect(await says("mosctl status")).toContain(`generation ${generation} was given up`);
 }
 
-/** The layer that is the second system's root. */
+/** The lowest layer of the second system's root: Debian. */
 function rootLayer(): string {
   return (
     namedRoot(second.targetsCommandLine ?? "")?.stored?.[0]?.digest ?? expect.fail("the image names no root")
