@@ -135,10 +135,14 @@ const trustSchema = z.strictObject({
     .describe("Trust policy (JSON); by default the keyset's manifest CA in the initrd is the anchor."),
 });
 
-const diskFields = z.strictObject({
+const diskSchema = z.strictObject({
   esp: sizeSchema.prefault("512M").describe("EFI system partition: two images have to fit."),
   state: sizeSchema.prefault("4G").describe("Partition for everything that is kept."),
-  swap: sizeSchema.optional().describe("Swap partition; none when left out. Not with `encrypt`."),
+  swap: sizeSchema
+    .optional()
+    .describe(
+      "Swap partition; none when left out. Beside an encrypted state it is encrypted as well, with a key of each start.",
+    ),
   encrypt: z
     .enum(["tpm2"])
     .optional()
@@ -146,12 +150,6 @@ const diskFields = z.strictObject({
       "State is encrypted at the first start, with a key that the device's TPM gives to systems of this keyset under Secure Boot only. The root has to have tpm2-tools and cryptsetup. Left out: it is not encrypted.",
     ),
 });
-
-/** What is in memory is in a swap partition too. */
-const diskSchema = diskFields.refine(
-  ({ swap, encrypt }) => swap === undefined || encrypt === undefined,
-  "cannot have a swap partition, which is not encrypted, beside a state that is",
-);
 
 const installerSchema = z.strictObject({
   disk: z

@@ -21,6 +21,8 @@ export const partitions = {
   /** ext4, everything that is kept: /var, and in it the store. */
   state: { type: "4d21b016-b534-45c2-a9fb-5c16e091fd2d", name: "mos-state", label: "mos-state" },
   swap: { type: "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f", name: "mos-swap", label: "mos-swap" },
+  /** Swap beside an encrypted state: of no type that is used as it is found (Linux filesystem data). */
+  encryptedSwap: { type: "0fc63daf-8483-4772-8e79-3d69d8477de4", name: "mos-swap" },
 } as const satisfies Record<string, PartitionKind>;
 
 /** What firmware starts when nobody told it what to (UEFI 2.10, section 3.5.1.1, x86-64). */
@@ -61,6 +63,18 @@ export function rootCommandLine(rootHash: string): string {
  */
 export const retryCommandLine = "panic=10 systemd.crash_reboot=yes";
 
+/** The swap that {@link crypttab} opens. */
+const encryptedSwapName = "mos-swap";
+
+/**
+ * /etc/crypttab of a host that encrypts its state (crypttab(5)): what is in memory is in swap too, so that is encrypted
+ * with a key of each start, which nobody keeps.
+ */
+export function crypttab(): string {
+  const options = "swap,cipher=aes-xts-plain64,size=512,nofail";
+  return `${encryptedSwapName} PARTLABEL=${partitions.encryptedSwap.name} /dev/urandom ${options}\n`;
+}
+
 /** Where the encrypted state is when it is open (initrd-hooks/dracut/61mos-encrypt/mos-unlock.sh). */
 export const openState = "/dev/mapper/mos-state";
 
@@ -79,10 +93,11 @@ export function fstab({
   readonly encrypted: boolean;
 }): string {
   const { esp, state, swap } = partitions;
+  const swapSource = encrypted ? `/dev/mapper/${encryptedSwapName}` : `LABEL=${swap.label}`;
   const lines = [
     `${encrypted ? openState : `LABEL=${state.label}`} /var ext4 defaults,x-systemd.device-timeout=60s 0 2`,
     `PARTLABEL=${esp.name} ${espMount} vfat umask=0077,nofail,x-systemd.automount,x-systemd.idle-timeout=60s 0 0`,
-    ...(hasSwap ? [`LABEL=${swap.label} none swap nofail 0 0`] : []),
+    ...(hasSwap ? [`${swapSource} none swap nofail 0 0`] : []),
   ];
   return `${lines.join("\n")}\n`;
 }

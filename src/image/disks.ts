@@ -60,9 +60,11 @@ async function makeState(
   });
 }
 
-async function makeSwap(to: string, size: number, seed: string): Promise<void> {
+/** @param seed of its uuid; undefined for one that is made anew, and encrypted, at each start */
+async function makeSwap(to: string, size: number, seed: string | undefined): Promise<void> {
   await using handle = await open(to, "w");
   await handle.truncate(size * mebibyte);
+  if (seed === undefined) return;
   await run("mkswap", ["--uuid", uuidFrom(seed, "swap"), "--label", partitions.swap.label, to], {
     env: { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` },
   });
@@ -79,7 +81,7 @@ export async function makeDisks(
     { ...partitions.root, uuid: uuids.root, source: root },
     { ...partitions.rootVerity, uuid: uuids.verity, source: verity },
   ];
-  const { esp, swap } = description.disk;
+  const { esp, swap, encrypt } = description.disk;
   await makeEsp(path("esp"), boot.esp, {
     ...{ size: esp * mebibyte, epoch, seed },
     label: partitions.esp.label,
@@ -90,8 +92,9 @@ export async function makeDisks(
     ...roots,
   ];
   if (swap !== undefined) {
-    await makeSwap(path("swap"), swap, seed);
-    parts.push({ ...partitions.swap, uuid: uuidFrom(seed, "swap-partition"), source: path("swap") });
+    await makeSwap(path("swap"), swap, encrypt === undefined ? seed : undefined);
+    const kind = encrypt === undefined ? partitions.swap : partitions.encryptedSwap;
+    parts.push({ ...kind, uuid: uuidFrom(seed, "swap-partition"), source: path("swap") });
   }
   // Last, so that it can grow.
   parts.push({ ...partitions.state, uuid: uuidFrom(seed, "state-partition"), source: path("state") });

@@ -54,15 +54,22 @@ const encryptionPackages: Readonly<Record<string, readonly string[]>> = {
   coreutils: ["/usr/bin/basenc"],
 };
 
-/** @throws MosError `image-root-unusable` for a root whose initrd could not encrypt */
-function checkEncryption(root: RootTree): void {
-  const missing = Object.entries(encryptionPackages).filter(
+/** What the root has besides where it has swap beside that state. */
+const swapPackages: typeof encryptionPackages = {
+  "systemd-cryptsetup": ["/usr/lib/systemd/systemd-cryptsetup"],
+  "util-linux": ["/usr/sbin/mkswap", "/usr/bin/mkswap"],
+};
+
+/** @throws MosError `image-root-unusable` for a root that could not encrypt */
+function checkEncryption(root: RootTree, hasSwap: boolean): void {
+  const packages = { ...encryptionPackages, ...(hasSwap ? swapPackages : {}) };
+  const missing = Object.entries(packages).filter(
     ([, paths]) => !paths.some((path) => root.find(path)?.kind === "file"),
   );
   if (missing.length === 0) return;
   throw new MosError(
     "image-root-unusable",
-    `cannot make an initrd that encrypts the state: the root lacks ${missing.map(([name]) => name).join(", ")}`,
+    `cannot make a system that encrypts its state: the root lacks ${missing.map(([name]) => name).join(", ")}`,
     {
       problems: missing.map(([name, paths]) => `${paths[0]} (Debian's package ${name})`),
       hint: "Add the packages to root.debian.packages or to the root, or leave out disk.encrypt.",
@@ -87,12 +94,13 @@ export async function makeInitrd(
   }
   const hasMos = root.find("/usr/lib/dracut/modules.d/60mos") !== undefined;
   const hasBash = root.find("/usr/lib/dracut/modules.d/00bash") !== undefined;
-  if (description.disk.encrypt !== undefined) checkEncryption(root);
+  const { encrypt, swap } = description.disk;
+  if (encrypt !== undefined) checkEncryption(root, swap !== undefined);
   const modules = [
     ...(hasBash ? ["bash"] : []),
     ...initrdModules,
     ...(hasMos ? ["mos"] : []),
-    ...(description.disk.encrypt === undefined ? [] : ["mos-encrypt"]),
+    ...(encrypt === undefined ? [] : ["mos-encrypt"]),
   ];
   const installs = description.installer !== undefined;
   const drivers = [...initrdDrivers, ...(installs ? discDrivers : []), ...description.root.drivers];

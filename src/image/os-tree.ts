@@ -18,7 +18,7 @@ import { checkProgram } from "../elf/program.ts";
 import { RootTree } from "../elf/root-tree.ts";
 import { MosError } from "../errors/mos-error.ts";
 import type { ImageDescription } from "./description-schema.ts";
-import { espMount, factoryLayout, fstab } from "./disk-layout.ts";
+import { crypttab, espMount, factoryLayout, fstab } from "./disk-layout.ts";
 import { runInRoot } from "./in-root.ts";
 import { exchange, makeInitrd } from "./make-initrd.ts";
 
@@ -227,6 +227,7 @@ export async function finishTree(input: TreeInput): Promise<BootFiles> {
     "/etc/fstab",
     fstab({ swap: disk.swap !== undefined, encrypted: disk.encrypt !== undefined }),
   );
+  if (disk.swap !== undefined && disk.encrypt !== undefined) await put(tree, "/etc/crypttab", crypttab());
   await put(tree, "/etc/motd", motd(description));
   if (new RootTree([tree]).find("/usr/bin/mosctl") !== undefined)
     await put(tree, loginReport, loginScript, 0o755);

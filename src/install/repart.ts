@@ -67,12 +67,13 @@ export function repartDefinitions(
   ];
   if (swap !== undefined) {
     const size = `${swap}M`;
+    const kind = mark === undefined ? partitions.swap : partitions.encryptedSwap;
     files.push([
       "40-swap.conf",
       definition({
-        Type: partitions.swap.type,
-        Label: partitions.swap.label,
-        Format: "swap",
+        Type: kind.type,
+        Label: kind.name,
+        Format: mark === undefined ? "swap" : undefined,
         SizeMinBytes: size,
         SizeMaxBytes: size,
       }),

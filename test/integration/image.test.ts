@@ -218,7 +218,7 @@ describe("a build", () => {
   test("with an encrypted state, of a root that cannot encrypt, fails with what it lacks", async () => {
     const error = await refusal(description.replace("swap: 16M", "encrypt: tpm2"));
     expect(error.code).toBe("image-root-unusable");
-    expect(error.message).toBe("cannot make an initrd that encrypts the state: the root lacks mos");
+    expect(error.message).toBe("cannot make a system that encrypts its state: the root lacks mos");
   });
 
   test("of a root without a kernel fails, and leaves nothing behind", async () => {

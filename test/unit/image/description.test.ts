@@ -57,11 +57,6 @@ describe("image.yaml", () => {
     ["no tries", { ...good, boot: { keyset: "demo", tries: 0 } }, /tries/],
     ["a name with a slash", { ...good, name: "a/b" }, /a-z/],
     ["a size without a unit", { ...good, disk: { esp: "64" } }, /M, G or T/],
-    [
-      "swap beside an encrypted state",
-      { ...good, disk: { swap: "1G", encrypt: "tpm2" } },
-      /cannot have a swap partition/,
-    ],
     ["another encryption", { ...good, disk: { encrypt: "password" } }, /tpm2/],
     ["services from a registry", { ...good, services: "docker://x/y:1" }, /oci:DIR:TAG/],
   ])("with %s is refused, with line and column", (_, value, why) => {

@@ -75,4 +75,10 @@ describe("what systemd-repart is told", () => {
       "SizeMinBytes=64M\nSizeMaxBytes=64M\n",
     );
   });
+
+  test("leaves swap empty, and of no type that is used as it is, beside a state that is encrypted", () => {
+    const swap = repartDefinitions(hash, 64, "/run/mark").get("40-swap.conf");
+    expect(swap).toContain("Type=0fc63daf-8483-4772-8e79-3d69d8477de4\nLabel=mos-swap\nSize");
+    expect(repartDefinitions(hash, 64, undefined).get("40-swap.conf")).toContain("Format=swap\n");
+  });
 });
