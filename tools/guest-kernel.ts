@@ -1,8 +1,7 @@
 // The kernel of the machine lane's guests: User-Mode Linux out of Debian's kernel sources. Debian has it ready made, of
 // 6.12, which stops a guest's processes by ptrace; since 6.16 it can by seccomp, and a guest takes a third of the time.
 // Debian's newer ones have no packet filter that a guest could use: neither the old tables nor nf_tables for IP.
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { aptMirror } from "../src/image/debian-mirror.ts";
 import { cached, monthStamp } from "./cache.ts";
@@ -57,7 +56,7 @@ export async function guestKernel(): Promise<string> {
       const mirror = await aptMirror(/^(bookworm|trixie)$/);
       // Signed as any, but a mirror may be older than an archive that changes daily allows.
       const sources = [suite, backports].map((one) => `deb [check-valid-until=no] ${mirror} ${one} main`);
-      const root = await mkdtemp(join(tmpdir(), "mos-kernel-"));
+      const root = `${path}.build`;
       try {
         const include = `--include=${packages.join(",")}`;
         await logged("mmdebstrap", ["--variant=minbase", include, suite, root, ...sources]);

@@ -137,7 +137,7 @@ function kernelCommandLine(options: UmlOptions, disks: number): string[] {
     // 512 pseudo terminals of the BSD kind, which nobody uses and udev looks at one by one at each boot.
     "pty.legacy_count=0",
     ...["loglevel=5", "systemd.show_status=1", "systemd.log_color=0", "random.trust_cpu=on"],
-    // Node's io_uring and a fork corrupt the page tables of this kernel (6.12um1, "Bad page map"): it is off.
+    // Node's io_uring and a fork corrupt the page tables of 6.12 ("Bad page map"): it is off.
     "sysctl.kernel.io_uring_disabled=2",
     ...(options.kernelArguments ?? []),
   ];
