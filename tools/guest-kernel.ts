@@ -1,5 +1,5 @@
 // The kernel of the machine lane's guests: User-Mode Linux out of Debian's kernel sources. Debian has it ready made, of
-// 6.12, which stops a guest's processes by ptrace; since 6.16 it can by seccomp, and a guest takes a third of the time.
+// 6.12, which stops a guest's processes by ptrace; since 6.16 it can by seccomp, and a guest takes half to a third of the time.
 // Debian's newer ones have no packet filter that a guest could use: neither the old tables nor nf_tables for IP.
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ const packages = [
   ...["gcc", "libc6-dev", "make", "flex", "bison", "bc", "perl", "kmod", "xz-utils", "libssl-dev"],
 ];
 
-/** What of the sources User-Mode Linux has no use for: half of what would be unpacked. */
+/** What of the sources User-Mode Linux has no use for, beside their Kconfig files. */
 const unread = [
   "arch/[a-tvw]*.[chS]",
   "arch/*.dts*",

@@ -92,7 +92,7 @@ export class Machine implements AsyncDisposable {
 
   /**
    * Asks again and again until the answer is not undefined; between two questions 200 ms pass, or as long as an answer
-   * takes.
+   * takes, up to 2 s.
    * @param what completes the sentence "waited for …"
    * @throws MosError `machine-failed` after `timeoutMs` (default 60 000)
    */
@@ -105,8 +105,8 @@ export class Machine implements AsyncDisposable {
       if (performance.now() > end) {
         throw new MosError("machine-failed", `waited ${timeoutMs} ms in vain for ${what}\n${this.tail()}`);
       }
-      // What is waited for has at least half of the guest's time.
-      const pause = Math.max(200, performance.now() - asked);
+      // What is waited for has half of the guest's time; an answer that took long may have waited for the guest itself.
+      const pause = Math.min(2000, Math.max(200, performance.now() - asked));
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
