@@ -32,6 +32,7 @@ function staged(root: string): AgentContext {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "units"),
     quadletDirectory: join(root, "quadlets"),
+    withoutQuadlet: join(root, "without-quadlet"),
     networkDirectory: join(root, "networks"),
     trust: {
       ...deviceContext().trust,
@@ -82,6 +83,7 @@ async function boot(root: string): Promise<void> {
     idmaps,
     credentials: new Map(),
     places: context.places,
+    podmanUnits: "by-quadlet",
   });
   const rendered = performance.now();
   mkdirSync(context.unitDirectory, { recursive: true });

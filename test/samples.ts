@@ -68,5 +68,6 @@ export function sampleInput(manifest: InstallManifest, images?: readonly Service
     credentials: trialTags(manifest.targets.map((target) => sampleImage(target))),
     idmaps: new Map(named.map((group, i) => [group, 100_000 + 65_536 * i])),
     places: defaultPlaces,
+    podmanUnits: "by-quadlet",
   };
 }

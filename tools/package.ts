@@ -70,8 +70,8 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   await mkdir(join(tree, "etc/mos"), { recursive: true });
   await put("usr/share/doc/mos/copyright", await readFile(join(checkout, "packaging/copyright")));
   await stageHooks(put);
-  for (const name of ["quadlet-generator", "quadlet-setup"]) {
-    await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/quadlet", name)), 0o755);
+  for (const name of ["quadlet-generator", "quadlet-setup", "make-network", "wait-healthy"]) {
+    await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/podman", name)), 0o755);
   }
   for (const name of ["agent-ended", "bootkit-kernel", "esp-steps", "grow-state"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/boot", name)), 0o755);

@@ -182,6 +182,22 @@ export function registryRoot(): Promise<string> {
   );
 }
 
+/** podman of Debian bookworm, 4.3, which has no quadlet, with the one library that trixie has no more. */
+export function olderPodman(): Promise<string> {
+  return cached("older-podman", [recipe, "bookworm", monthStamp()], (path) =>
+    step("taking podman out of Debian bookworm", async () => {
+      const source = `deb ${await mirror()} bookworm main`;
+      const whole = join(path, "whole");
+      await mkdir(path, { recursive: true });
+      await logged("mmdebstrap", ["--variant=extract", "--include=podman", "bookworm", whole, source]);
+      await copyFile(join(whole, "usr/bin/podman"), join(path, "podman"));
+      const library = "libsubid.so.4";
+      await copyFile(join(whole, "usr/lib/x86_64-linux-gnu", library), join(path, library));
+      await rm(whole, { recursive: true });
+    }),
+  );
+}
+
 /** sshd of another distribution than the guest's: Debian bookworm's package and what it needs, without a package manager. */
 export function sshdRoot(): Promise<string> {
   return cached("sshd", [recipe, "bookworm", monthStamp()], (path) =>

@@ -3,11 +3,11 @@
 //
 // A service that changes is down only from its stop to its start: systemd has read the new files before, and a target
 // holds what both its old and its new form stand on, so that layers are open and networks there when it comes back.
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemCode } from "../errors/mos-error.ts";
 import { type ActivationPlan, isEmptyPlan, type LiveUnit, planActivation } from "../generation/plan.ts";
-import type { RenderedUnit } from "../services/model.ts";
+import type { RenderedUnit, RenderInput } from "../services/model.ts";
 import { isOwnFile, type Places, targetUnit, transitionUnit } from "../services/unit-names.ts";
 import { fault } from "../system/fault.ts";
 import { bootLink } from "../systemd/boot-transaction.ts";
@@ -25,6 +25,11 @@ export interface Applied {
 
 function directoryOf(context: AgentContext, kind: RenderedUnit["kind"]): string {
   return kind === "quadlet" ? context.quadletDirectory : context.unitDirectory;
+}
+
+/** Who makes services of this device's containers. */
+export function podmanUnits({ withoutQuadlet }: AgentContext): RenderInput["podmanUnits"] {
+  return existsSync(withoutQuadlet) ? "by-mos" : "by-quadlet";
 }
 
 function readLive(context: AgentContext): LiveUnit[] {

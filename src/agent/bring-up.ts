@@ -2,7 +2,7 @@
 // back to what ran before. A service that cannot run is a problem of its own; the others run.
 import { ensureIdMaps } from "../generation/idmaps.ts";
 import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
-import { type Applied, applyUnits } from "./apply-units.ts";
+import { type Applied, applyUnits, podmanUnits } from "./apply-units.ts";
 import type { AgentContext } from "./context.ts";
 import type { LoadedGeneration, TargetProblem } from "./load.ts";
 import { bringSecrets, sweepSecrets } from "./secrets.ts";
@@ -28,7 +28,8 @@ export async function bringUp(
   const refused = new Set(secrets.problems.map(({ service }) => service));
   const images = loaded.filter(({ target }) => !refused.has(target.service_name));
   const credentials = secrets.tags;
-  const input = { generation: number, manifest, images, idmaps, credentials, places: context.places };
+  const device = { places: context.places, podmanUnits: podmanUnits(context) };
+  const input = { generation: number, manifest, images, idmaps, credentials, ...device };
   const units = renderUnits(input);
   onRendered();
   const applied = await applyUnits(context, { units, wanted: wantedUnits(input), disturbed: [] }, mode);

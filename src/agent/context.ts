@@ -39,6 +39,8 @@ export interface AgentContext {
   readonly unitDirectory: string;
   /** Where quadlet reads them (from podman 5.3 on). */
   readonly quadletDirectory: string;
+  /** There when quadlet is none or too old for what mos writes (packaging/quadlet/quadlet-setup). */
+  readonly withoutQuadlet: string;
   /** Where podman keeps the networks of root (netavark, containers.conf(5) `network_config_dir`). */
   readonly networkDirectory: string;
   readonly trust: TrustPlaces;
@@ -80,6 +82,7 @@ export function deviceContext(): AgentContext {
     places: defaultPlaces,
     unitDirectory: "/run/systemd/system",
     quadletDirectory: "/run/containers/systemd",
+    withoutQuadlet: "/usr/lib/mos/without-quadlet",
     networkDirectory: "/etc/containers/networks",
     trust: {
       // What came with the signed UKI first, then what is on the verified root, then what this root may change.

@@ -15,7 +15,7 @@ import { Layout } from "../oci/layout.ts";
 import { limits, mediaTypes, parseManifest } from "../oci/model.ts";
 import { networkNames } from "../services/networks.ts";
 import { groupsOf } from "../services/render.ts";
-import { volumePath } from "../services/unit-names.ts";
+import { networkOfFile, volumePath } from "../services/unit-names.ts";
 import { mountUnitName } from "../systemd/escape.ts";
 import type { AgentContext } from "./context.ts";
 
@@ -181,7 +181,9 @@ export async function readStateOnDisk(context: AgentContext): Promise<StateOnDis
     networks: withoutSuffix(await namesIn(context.networkDirectory), /^(mos-.+)\.json$/),
     live: {
       volumes: new Set(volumes.filter((label) => units.has(mountUnitName(volumePath(places, label, false))))),
-      networks: new Set(withoutSuffix(await namesIn(context.quadletDirectory), /^(mos-.+)\.network$/)),
+      networks: new Set(
+        [...(await namesIn(context.quadletDirectory)), ...units].flatMap((name) => networkOfFile(name) ?? []),
+      ),
     },
     idmaps: await readIdMaps(places),
     volumeOwners: await volumeOwners(context),

@@ -7,7 +7,7 @@ import { mediaTypes } from "../oci/model.ts";
 import { trialTags } from "../services/credentials.ts";
 import { lowestId, rangeLength } from "../services/idmap.ts";
 import { groupsOf, renderUnits, wantedUnits } from "../services/render.ts";
-import { type Applied, applyUnits } from "./apply-units.ts";
+import { type Applied, applyUnits, podmanUnits } from "./apply-units.ts";
 import type { AgentContext } from "./context.ts";
 import { loadImages } from "./load.ts";
 import { openSecrets, placeSecrets, sweepSecrets } from "./secrets.ts";
@@ -35,12 +35,13 @@ export async function stage(
   // Ranges are kept for ever, so none is allocated for what cannot run. Which ids they are does not matter to that.
   const trial = new Map(groups.map((group, i) => [group, lowestId + i * rangeLength]));
   const { places } = context;
-  renderUnits({ generation: 0, manifest, images, idmaps: trial, credentials: trialTags(images), places });
+  const device = { places, podmanUnits: podmanUnits(context) };
+  renderUnits({ generation: 0, manifest, images, idmaps: trial, credentials: trialTags(images), ...device });
   using secrets = await openSecrets(context, manifest, images);
   const idmaps = await ensureIdMaps(places, groups);
   // Beside those that are in use, which what runs keeps until it is stopped.
   const credentials = await placeSecrets(context, { manifest, images, idmaps }, secrets);
-  const input = { manifest, images, idmaps, credentials, places };
+  const input = { manifest, images, idmaps, credentials, ...device };
   await store.setReferences(
     manifest.targets.map(({ digest, size }) => ({
       ...{ descriptor: { mediaType: mediaTypes.manifest, digest, size }, name: digest },

@@ -4,6 +4,8 @@ import { type Cidr, overlap, parseCidr } from "../manifest/address.ts";
 import type { RenderedUnit } from "../services/model.ts";
 import {
   isFoundation,
+  networkOfFile,
+  networkUnit,
   type Places,
   rootUnit,
   scratchMountUnit,
@@ -43,14 +45,15 @@ function keyOf({ kind, name }: { kind: string; name: string }): string {
 /** The unit that systemd knows for a file; quadlet names them after the file (podman-systemd.unit(5)). */
 export function unitOfFile({ kind, name }: { kind: RenderedUnit["kind"]; name: string }): string {
   if (kind === "systemd") return name;
-  if (name.endsWith(".network")) return `${name.slice(0, -".network".length)}-network.service`;
+  const network = networkOfFile(name);
+  if (network !== undefined) return networkUnit(network);
   return `${name.slice(0, name.lastIndexOf("."))}.service`;
 }
 
-/** Subnets of a `.network` unit (podman-systemd.unit(5), Subnet=); of any other unit none. */
+/** Subnets that a unit makes a network of (podman-systemd.unit(5), Subnet=; podman-network-create(1)); of others none. */
 function subnetsOf({ name, content }: { readonly name: string; readonly content: string }): Cidr[] {
-  if (!name.endsWith(".network")) return [];
-  return [...content.matchAll(/^Subnet=(.+)$/gm)].flatMap(([, text = ""]) => {
+  if (networkOfFile(name) === undefined) return [];
+  return [...content.matchAll(/(?:^Subnet=| --subnet )(\S+)/gm)].flatMap(([, text = ""]) => {
     const cidr = parseCidr(text, text.includes(":") ? 6 : 4);
     return cidr === undefined ? [] : [cidr];
   });

@@ -4,11 +4,11 @@ import { MosError } from "../errors/mos-error.ts";
 import type { Port, Target, Volume } from "../manifest/schema.ts";
 import {
   type Entry,
-  formatUnit,
   literal,
   quadletLiteral,
   quadletWord,
   raw,
+  type Section,
   unitNames,
 } from "../systemd/unit-file.ts";
 import { type CredentialsTags, credentialsEntries } from "./credentials.ts";
@@ -18,12 +18,12 @@ import { rangeLength } from "./idmap.ts";
 import { imageEntries, type Probe, probeOf } from "./image-config.ts";
 import { lifeEntries, stopEntries, watchdogEntries } from "./life.ts";
 import { containerLimits, serviceLimits } from "./limits.ts";
-import type { RenderedUnit, ServiceImage } from "./model.ts";
+import type { ServiceImage } from "./model.ts";
+import type { Quadlet } from "./podman-service.ts";
 import { argvOf, environmentOf, stopSignalOf, userOf, workingDirectoryOf } from "./process.ts";
 import { readOnlyChecks, readOnlyEntries } from "./read-only.ts";
 import { securityEntries } from "./security.ts";
 import {
-  containerFile,
   containerName,
   type Places,
   rootMount,
@@ -48,7 +48,7 @@ interface ContainerContext {
 }
 
 /** @throws MosError `image-unusable` when the image does not say what to run */
-export function renderContainer(image: ServiceImage, context: ContainerContext): RenderedUnit {
+export function renderContainer(image: ServiceImage, context: ContainerContext): Quadlet {
   const { target } = image;
   const service = target.service_name;
   const probe = probeOf(image);
@@ -63,7 +63,7 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
     ...fileUnits(target, context.places),
     ...(target.depends_on ?? []).map((dependency) => serviceUnit(dependency.service)),
   ];
-  const content = formatUnit([
+  const sections = [
     {
       name: "Unit",
       entries: [
@@ -77,8 +77,6 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
         ...ephemeralEntries(target),
       ],
     },
-    // Without this quadlet adds a wait for network-online.target, which can hold up a boot for two minutes.
-    { name: "Quadlet", entries: [["DefaultDependencies", raw("false")]] },
     {
       name: "Container",
       entries: [
@@ -120,8 +118,8 @@ export function renderContainer(image: ServiceImage, context: ContainerContext):
         ...lifeEntries(target, probe, context.isDependedUpon),
       ],
     },
-  ]);
-  return { kind: "quadlet", name: containerFile(service), content, services: [service] };
+  ] satisfies Section[];
+  return { of: { service }, sections, services: [service] };
 }
 
 /**

@@ -54,5 +54,6 @@ export function explainManifest(manifest: ImportManifest): RenderedUnit[] {
     idmaps: "maps" in ranges ? ranges.maps : new Map(),
     credentials: trialTags(services),
     places: defaultPlaces,
+    podmanUnits: "by-quadlet",
   });
 }

@@ -30,6 +30,8 @@ export interface RenderInput {
   readonly idmaps: IdMaps;
   readonly credentials: CredentialsTags;
   readonly places: Places;
+  /** Who makes services of containers and networks: quadlet, or mos itself where podman's is none or too old. */
+  readonly podmanUnits: "by-quadlet" | "by-mos";
 }
 
 /** A file for systemd or for quadlet. */

@@ -2,8 +2,9 @@
 // address. A network exists while a service uses it.
 import { addressesOn, networksOf, plainAddress, type ServiceNetwork } from "../manifest/networks.ts";
 import type { Target } from "../manifest/schema.ts";
-import { command, formatUnit, raw } from "../systemd/unit-file.ts";
-import type { RenderedUnit } from "./model.ts";
+import { command, raw, type Section } from "../systemd/unit-file.ts";
+import type { Quadlet } from "./podman-service.ts";
+import { networkFile } from "./unit-names.ts";
 
 /** `mos-10.0.3.0-24`: the configuration is in the name, so a changed one is another network. */
 function networkName({ subnets }: ServiceNetwork): string {
@@ -33,13 +34,13 @@ export function networkReference(network: ServiceNetwork, target: Target): strin
   const options = addressesOn(network, target).map(
     (address) => `${address.family === 4 ? "ip" : "ip6"}=${plainAddress(address)}`,
   );
-  return [`${networkName(network)}.network`, ...(options.length === 0 ? [] : [options.join(",")])].join(":");
+  return [networkFile(networkName(network)), ...(options.length === 0 ? [] : [options.join(",")])].join(":");
 }
 
 /** @param users services of the network that run, of which at least one does */
-export function renderNetwork(network: ServiceNetwork, users: readonly string[]): RenderedUnit {
+export function renderNetwork(network: ServiceNetwork, users: readonly string[]): Quadlet {
   const name = networkName(network);
-  const content = formatUnit([
+  const sections = [
     {
       name: "Unit",
       entries: [
@@ -47,7 +48,6 @@ export function renderNetwork(network: ServiceNetwork, users: readonly string[])
         ["StopWhenUnneeded", raw("yes")],
       ],
     },
-    { name: "Quadlet", entries: [["DefaultDependencies", raw("false")]] },
     {
       name: "Network",
       entries: [
@@ -55,12 +55,12 @@ export function renderNetwork(network: ServiceNetwork, users: readonly string[])
         // podman's name server does not start without an /etc/resolv.conf, and then no service does: a device must
         // come up with nobody to ask. Services get the name servers of the host.
         ["DisableDNS", raw("true")],
-        ...network.subnets.map((subnet) => ["Subnet", raw(subnet)] as const),
         ...(network.subnets.some((subnet) => subnet.includes(":")) ? [["IPv6", raw("true")] as const] : []),
+        ...network.subnets.map((subnet) => ["Subnet", raw(subnet)] as const),
       ],
     },
     // Fails, and may, when a container of somebody else is on the network.
     { name: "Service", entries: [["ExecStop", raw(`-${command("podman", "network", "rm", name)}`)]] },
-  ]);
-  return { kind: "quadlet", name: `${name}.network`, content, services: [...users].sort() };
+  ] satisfies Section[];
+  return { of: { network: name }, sections, services: [...users].sort() };
 }

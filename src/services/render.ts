@@ -11,6 +11,7 @@ import type { IdMaps } from "./idmap.ts";
 import { renderLayers } from "./layers.ts";
 import type { RenderedUnit, RenderInput, ServiceImage } from "./model.ts";
 import { hostsOf, networkReference, renderNetwork } from "./networks.ts";
+import { type Quadlet, quadletFile, serviceFile } from "./podman-service.ts";
 import { renderRoot } from "./roots.ts";
 import { rootUnit, serviceUnit, sliceUnit, targetUnit } from "./unit-names.ts";
 import { renderVolume } from "./volumes.ts";
@@ -48,8 +49,9 @@ export function renderUnits(input: RenderInput): RenderedUnit[] {
       ),
     ),
     ...volumes(input),
-    ...networks(input, active),
-    ...containers(input, active),
+    ...[...networks(input, active), ...containers(input, active)].map(
+      input.podmanUnits === "by-quadlet" ? quadletFile : serviceFile,
+    ),
     ...active.flatMap(({ target }) => [
       ...renderFiles(target, firstIdOf(target.nsgroup, input.idmaps) ?? 0, input.places),
       ...renderEphemeral(target),
@@ -90,7 +92,7 @@ function volumes({ manifest, idmaps, places }: RenderInput): RenderedUnit[] {
 }
 
 /** Of all targets, so that an image that cannot be used changes nothing for the neighbours of its service. */
-function networks({ manifest }: RenderInput, active: readonly ServiceImage[]): RenderedUnit[] {
+function networks({ manifest }: RenderInput, active: readonly ServiceImage[]): Quadlet[] {
   const running = new Set(active.map(({ target }) => target.service_name));
   return networksOf(manifest.targets).flatMap((network) => {
     const users = network.services.filter((service) => running.has(service));
@@ -101,7 +103,7 @@ function networks({ manifest }: RenderInput, active: readonly ServiceImage[]): R
 function containers(
   { manifest, idmaps, credentials, places }: RenderInput,
   active: readonly ServiceImage[],
-): RenderedUnit[] {
+): Quadlet[] {
   const labels = new Map(manifest.storage.map((volume) => [volume.label, volume]));
   const planned = networksOf(manifest.targets);
   const depended = new Set(

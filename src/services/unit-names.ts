@@ -27,6 +27,21 @@ export function containerFile(service: string): string {
   return `mos-svc-${service}.container`;
 }
 
+/** What quadlet makes `networkUnit` of. */
+export function networkFile(network: string): string {
+  return `${network}.network`;
+}
+
+/** @param network its name, `mos-` and its subnets (networks.ts) */
+export function networkUnit(network: string): string {
+  return `${network}-network.service`;
+}
+
+/** Name of the network that a file of systemd or of quadlet makes; undefined when it makes none. */
+export function networkOfFile(file: string): string | undefined {
+  return /^(mos-[0-9a-f.]+-[0-9]+(?:_[0-9a-f.]+-[0-9]+)*)(?:\.network|-network\.service)$/.exec(file)?.[1];
+}
+
 export function containerName(service: string): string {
   return `mos-${service}`;
 }
@@ -41,7 +56,7 @@ export function isFoundation(places: Places, file: string): boolean {
   return (
     file.startsWith("mos-layer-") ||
     file.startsWith(mountUnitName(`${places.run}/layers`).replace(/\.mount$/, "-")) ||
-    file.endsWith(".network")
+    networkOfFile(file) !== undefined
   );
 }
 
@@ -136,6 +151,7 @@ export const watchdogUnit = "mos-watchdog.service";
 /** Whether a file name in systemd's or quadlet's directory is one that mos renders: what a generation does not have is removed. */
 export function isOwnFile(kind: RenderedUnit["kind"], name: string, places: Places): boolean {
   if (kind === "quadlet") return /^mos-.+\.(container|network)$/.test(name);
+  if (networkOfFile(name) !== undefined) return true;
   if (name.startsWith(`${escapePath(places.run)}-`)) return name.endsWith(".mount");
   return (
     /^mos-(layer|svc|scratch|volume|disk|file|deadline)-.+\.service$/.test(name) ||

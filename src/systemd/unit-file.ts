@@ -49,8 +49,10 @@ function quote(text: string): string {
   return `"${out}"`;
 }
 
+const bareWord = /^[A-Za-z0-9_./:=,@+-]+$/;
+
 function bareOrQuoted(text: string): string {
-  return /^[A-Za-z0-9_./:=,@+-]+$/.test(text) ? text : quote(text);
+  return bareWord.test(text) ? text : quote(text);
 }
 
 /** Words of a setting that takes a list, quoted where needed. */
@@ -81,6 +83,11 @@ export function quadletWord(text: string): UnitValue {
 /** A value that quadlet passes on whole (it quotes it itself): `%` and `$` doubled. */
 export function quadletLiteral(text: string): UnitValue {
   return checked(text.replaceAll("%", "%%").replaceAll("$", "$$$$"));
+}
+
+/** What `quadletLiteral` and `raw` give, as one word of a command line: quoted here, for nobody else does. */
+export function wholeWord(value: UnitValue): UnitValue {
+  return checked(bareWord.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`);
 }
 
 /** The text of a unit file. */

@@ -15,6 +15,7 @@ export function contextIn(root: string): AgentContext {
     places: { state: join(root, "state"), run: join(root, "run") },
     unitDirectory: join(root, "systemd"),
     quadletDirectory: join(root, "quadlet"),
+    withoutQuadlet: join(root, "without-quadlet"),
     networkDirectory: join(root, "networks"),
     trust: {
       policies: [join(root, "policy.json")],

@@ -29,7 +29,7 @@ exec chroot "$1" sh -ec '
   cp /machine/systemd/* /machine/out
   cd /machine/out
   SYSTEMD_UNIT_PATH=/machine/out: systemd-analyze verify --man=no --recursive-errors=yes ./mos* $(ls -d ./run-mos-* 2>/dev/null || true)
-  for unit in ./mos-svc-*.service; do [ ! -e "$unit" ] || { echo "=== $unit"; cat "$unit"; }; done
+  for unit in ./mos-svc-*.service ./mos-*-network.service; do [ ! -e "$unit" ] || { echo "=== $unit"; cat "$unit"; }; done
 '`;
 
 async function readBySystemd(units: readonly RenderedUnit[]): Promise<{ exitCode: number; text: string }> {
@@ -43,12 +43,89 @@ async function readBySystemd(units: readonly RenderedUnit[]): Promise<{ exitCode
   return { exitCode, text: `${stdout}\n${stderr}` };
 }
 
+/** Services that run podman, as sorted lines: what quadlet and mos write in another order or by another name is the same. */
+function servicesIn(text: string): Record<string, string[]> {
+  const units = text.split("=== ./").slice(1);
+  return Object.fromEntries(
+    units.map((unit) => {
+      const [name = "", ...lines] = unit.split("\n");
+      let isOwn = true;
+      const settings = lines.filter((line) => {
+        if (line.startsWith("[")) isOwn = !line.startsWith("[X-");
+        return isOwn && line !== "" && !/^(#|SourcePath=|quadlet-generator)/.test(line);
+      });
+      return [name, settings.flatMap(sameLine).sort()];
+    }),
+  );
+}
+
+const shortOptions: Readonly<Record<string, string>> = {
+  "--volume": "-v",
+  "--volumes": "-v",
+  "--detach": "-d",
+  "--force": "-f",
+  "--ignore": "-i",
+};
+
+/** A setting as it is, and of a command of podman each option by itself, with its place among those of its name. */
+function sameLine(line: string): string[] {
+  const [, setting, command = ""] = /^(Exec\w+=-?)(?:\/usr\/bin\/)?podman (.*)$/.exec(line) ?? [];
+  // mos waits for a container's health beside podman (services/podman-service.ts).
+  if (line.startsWith("ExecStartPost=")) return [];
+  if (setting === undefined) return [line];
+  let options: string[] = [];
+  for (const [word] of command.matchAll(/(?:"(?:[^"\\]|\\.)*"|\S)+/g)) {
+    if (word.startsWith("-")) options.push(word.replace(/^(--[a-z-]+)=/, "$1 "));
+    else options.push(`${options.pop() ?? ""} ${word}`);
+  }
+  // mos names the container where quadlet has a file with its id.
+  options = options
+    .filter((option) => !option.startsWith("--cidfile "))
+    .map((option) => option.replace(/^(--ignore|-i) mos-\S+$/, "-i"));
+  // Of a variable podman takes the last value.
+  const variable = (option: string) => /^(--env "?[^=]*=)/.exec(option)?.[1];
+  options = options.filter((option, i) => {
+    const name = variable(option);
+    return name === undefined || !options.slice(i + 1).some((other) => variable(other) === name);
+  });
+  const seen = new Map<string, number>();
+  return options.map((option) => {
+    const [name = "", ...values] = option.trim().split(" ");
+    const place = name === "--env" ? 0 : (seen.get(name) ?? 0) + 1;
+    seen.set(name, place);
+    const value = values.join(" ").replace(/^CAP_\w+$/, (capability) => capability.toLowerCase());
+    return `${setting} ${shortOptions[name] ?? name} ${place} ${value.replace(/^healthy$/, "conmon")}`;
+  });
+}
+
 describe.skipIf(process.getuid?.() !== 0)("systemd and quadlet", () => {
   for (const [name, input] of Object.entries(goldenCases)) {
     it(`accept the units of ${name}`, async () => {
       const { exitCode, text } = await readBySystemd(renderUnits(input()));
       expect(text).not.toMatch(/unknown|invalid|failed|ignoring/i);
       expect(exitCode).toBe(0);
+    });
+
+    it(`find the same in the services of ${name} that mos itself makes of containers`, async () => {
+      const units = renderUnits({ ...input(), podmanUnits: "by-mos" }).map((unit) => ({
+        ...unit,
+        // Our programs are not in the root that the tools are taken from.
+        content: unit.content
+          .replace(/^ExecStartPost=\S+/gm, "ExecStartPost=/bin/true")
+          .replace(
+            /^ExecStart=\/usr\/lib\/mos\/make-network (\S+) (.*)$/m,
+            "ExecStart=podman network create --ignore $2 $1",
+          ),
+      }));
+      const own = await readBySystemd(units);
+      expect(own.text).not.toMatch(/unknown|invalid|failed|ignoring/i);
+      expect(own.exitCode).toBe(0);
+      const quadlets = await readBySystemd(renderUnits(input()));
+      const services = servicesIn(own.text);
+      expect(Object.keys(services)).toHaveLength(
+        units.filter(({ name }) => /^mos-svc-|-network\.service$/.test(name)).length,
+      );
+      expect(services).toEqual(servicesIn(quadlets.text));
     });
   }
 

@@ -15,6 +15,30 @@ interface Device extends AsyncDisposable {
   readonly network: Network;
 }
 
+/** Puts Debian bookworm's podman in the place of a device's own, which stays beside it; its guest has `olderPodman()` as share. */
+export async function downgradePodman(machine: Machine): Promise<void> {
+  const script = `set -e
+mount -t hostfs none /mnt -o hostfs=/machine/share
+mkdir /var/newer
+mv /usr/bin/podman /usr/libexec/podman/quadlet /var/newer
+cp /mnt/podman /usr/bin
+cp /mnt/libsubid.so.4 /usr/lib/x86_64-linux-gnu
+umount /mnt
+/usr/lib/mos/quadlet-setup
+sync`;
+  await machine.exec(script);
+}
+
+/** The other way round. */
+export async function upgradePodman(machine: Machine): Promise<void> {
+  const script = `set -e
+mv /var/newer/podman /usr/bin
+mv /var/newer/quadlet /usr/libexec/podman
+/usr/lib/mos/quadlet-setup
+sync`;
+  await machine.exec(script);
+}
+
 /**
  * Boots a fresh device and waits until its boot is over. Dispose of it in afterAll, or with `await using`.
  * @param name of its console log, CACHE/logs/console-NAME.log

@@ -6,11 +6,14 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Machine } from "../../src/machine/machine.ts";
 import { addressesOn, networksOf, plainAddress } from "../../src/manifest/networks.ts";
-import { busyboxRoot, toolsRoot } from "../../tools/roots.ts";
+import { busyboxRoot, olderPodman, toolsRoot } from "../../tools/roots.ts";
 import { buildUnderTest } from "../build-under-test.ts";
 import { addHealthcheck, exampleServices, tarImage } from "./example-services.ts";
-import { bootDevice } from "./harness.ts";
+import { bootDevice, downgradePodman } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
+
+/** To try all of it with a podman that has no quadlet, as older-podman.test.ts does with some. */
+const isOlder = process.env["MOS_TEST_PODMAN"] === "older";
 
 let device: Awaited<ReturnType<typeof bootDevice>>;
 let publisher: Publisher;
@@ -143,8 +146,9 @@ const othersRules = `table inet others {
 `;
 
 beforeAll(async () => {
-  device = await bootDevice("services");
+  device = await bootDevice("services", isOlder ? { share: await olderPodman() } : {});
   machine = device.machine;
+  if (isOlder) await downgradePodman(machine);
   publisher = await Publisher.create(device.network, (await buildUnderTest()).executable);
   await publisher.makeKeys();
   await machine.exec(["mkdir", "-p", "/etc/mos"]);

@@ -100,6 +100,8 @@ describe("the plan of an activation", () => {
 
   it("names the unit that quadlet makes of a file", () => {
     expect(unitOfFile({ kind: "quadlet", name: "mos-svc-a.b.container" })).toBe("mos-svc-a.b.service");
-    expect(unitOfFile({ kind: "quadlet", name: "mos-auto.network" })).toBe("mos-auto-network.service");
+    expect(unitOfFile({ kind: "quadlet", name: "mos-10.0.3.0-24_fd00.3..-64.network" })).toBe(
+      "mos-10.0.3.0-24_fd00.3..-64-network.service",
+    );
   });
 });
