@@ -65,7 +65,10 @@ beforeAll(async () => {
   factory = await Factory.create();
   await factory.approve();
   const file = factory.path("image.yaml");
-  const more = { services: await publish(), disk: { esp: "128M", state: "64M", encrypt: "tpm2" } };
+  const more = {
+    services: await publish(),
+    disk: { esp: "128M", state: "64M", swap: "32M", encrypt: "tpm2" },
+  };
   await writeFile(file, await systemDescription(factory, more));
   const flags = ["image", "build", "--json", "--output", factory.path("out"), file];
   image = JSON.parse(await factory.mos("mosb", ...flags));
@@ -143,6 +146,8 @@ async function refused(name: string, path: string, tpm: string, why: RegExp): Pr
   return console;
 }
 
+const encryptedSwap = /^\/dev\/dm-\d+\n0 \d+ crypt aes-xts-plain64 /;
+
 describe.runIf(process.env["MOS_TEST_ENCRYPT"] !== undefined)("a device with an encrypted state", () => {
   test(
     "has encrypted it at its first start, in all the room that its disk has",
@@ -156,6 +161,9 @@ describe.runIf(process.env["MOS_TEST_ENCRYPT"] !== undefined)("a device with an 
       expect(Number(await says("stat -f -c %b /var")) * 4096).toBeGreaterThan(2 * 1024 * mebibyte);
       expect(status.services).toMatchObject([{ name: "web" }]);
       expect(await says("systemctl --failed --no-legend")).toBe("");
+      expect(await says("swapon --show=NAME --noheadings --raw; dmsetup table mos-swap")).toMatch(
+        encryptedSwap,
+      );
       await says("echo kept > /var/lib/kept; sync");
       mark("the first release runs");
     },
@@ -190,6 +198,9 @@ describe.runIf(process.env["MOS_TEST_ENCRYPT"] !== undefined)("a device with an 
       expect(await says("cat /var/lib/kept")).toBe("kept");
       const status = await waitUntilWell();
       expect(status.boot?.initrd.outcome).toBe("applied");
+      expect(await says("swapon --show=NAME --noheadings --raw; dmsetup table mos-swap")).toMatch(
+        encryptedSwap,
+      );
       await factory.retire("encrypted-first", running());
       machine = undefined;
     },
