@@ -1,6 +1,7 @@
 // The agent's log: pino, written to standard error as one line per event with the priority that the journal
 // reads (sd-daemon(3)). Text from outside is quoted, so that it cannot forge a line.
 import { pino } from "pino";
+import { unicodeEscape } from "../system/unicode-escape.ts";
 
 /** pino's level → syslog priority. */
 const priorities: readonly (readonly [level: number, priority: number])[] = [
@@ -12,7 +13,9 @@ const priorities: readonly (readonly [level: number, priority: number])[] = [
 
 function show(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
-  return /^[\w./:@+-]+$/.test(text) ? text : JSON.stringify(text);
+  if (/^[\w./:@+-]+$/.test(text)) return text;
+  // JSON lets DEL and the C1 controls be.
+  return JSON.stringify(text).replace(/\p{Cc}/gu, unicodeEscape);
 }
 
 /** One journal line of one of pino's records. */

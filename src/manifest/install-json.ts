@@ -4,6 +4,7 @@
 import type * as z from "zod";
 import { MosError } from "../errors/mos-error.ts";
 import { type Json, parseJson } from "../system/json.ts";
+import { unicodeEscape } from "../system/unicode-escape.ts";
 import type { Gate, Health } from "./health-schema.ts";
 import type { Problem } from "./problem.ts";
 import { checkRules } from "./rules.ts";
@@ -13,10 +14,7 @@ import { serviceKeys } from "./service-schema.ts";
 
 /** JSON text with the escapes that Go's encoder adds. */
 function goJson(value: Json): string {
-  return JSON.stringify(value).replace(
-    /[<>&\u2028\u2029]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(value).replace(/[<>&\u2028\u2029]/g, unicodeEscape);
 }
 
 /** Ours, after everything that the published format has; readers of that format skip keys they do not know. */

@@ -4,6 +4,7 @@
 import * as z from "zod";
 import { MosError, systemCode } from "../errors/mos-error.ts";
 import { parseJson } from "../system/json.ts";
+import { unicodeEscape } from "../system/unicode-escape.ts";
 
 const errorsSchema = z.object({
   errors: z.array(z.object({ code: z.string(), message: z.string().optional() })).min(1),
@@ -13,12 +14,7 @@ const maxShown = 300;
 
 /** Text from outside for a message: control and formatting characters escaped, at most 300 characters. */
 export function escapeText(text: string): string {
-  const escaped = text
-    .trim()
-    .replace(
-      /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
-      (c) => `\\u${(c.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`,
-    );
+  const escaped = text.trim().replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, unicodeEscape);
   return escaped.length > maxShown ? `${escaped.slice(0, maxShown)}…` : escaped;
 }
 

@@ -2,6 +2,7 @@
 // namespace of its nsgroup. podman sees no image, so what the image says about running it is written out here.
 import { MosError } from "../errors/mos-error.ts";
 import type { Port, Target, Volume } from "../manifest/schema.ts";
+import { unicodeEscape } from "../system/unicode-escape.ts";
 import {
   type Entry,
   literal,
@@ -149,10 +150,7 @@ function healthCommand(argv: readonly string[]): string {
 
 /** A JSON list without the characters that JSON allows and a unit file does not: C1 controls and line separators. */
 function jsonWords(argv: readonly string[]): string {
-  return JSON.stringify(argv).replace(
-    /[\p{Cc}\p{Zl}\p{Zp}]/gu,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(argv).replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, unicodeEscape);
 }
 
 /** `[ADDRESS:]HOST[-LAST]:CONTAINER[-LAST]/PROTOCOL` (podman-run(1), --publish). */

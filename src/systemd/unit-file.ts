@@ -2,6 +2,7 @@
 // manifests and images, but are escaped as if they came from an enemy: no value can end its line, start a
 // specifier, or expand a variable.
 import { MosError } from "../errors/mos-error.ts";
+import { unicodeEscape } from "../system/unicode-escape.ts";
 
 /** Text that is already in unit-file syntax; only the functions below make it. */
 export type UnitValue = string & { readonly __unitValue: true };
@@ -42,8 +43,7 @@ function quote(text: string): string {
     else if (char === "\t") out += "\\t";
     else if (/\p{Cc}/u.test(char) && char.length === 1 && char.charCodeAt(0) < 0x80) {
       out += `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
-    } else if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(char))
-      out += `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+    } else if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(char)) out += unicodeEscape(char);
     else out += char === "%" ? "%%" : char;
   }
   return `"${out}"`;

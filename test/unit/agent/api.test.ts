@@ -60,6 +60,11 @@ describe("a line of the log", () => {
     );
   });
 
+  it("shows what a terminal would take for a command", () => {
+    const line = formatRecord(JSON.stringify({ level: 30, msg: "x", service: "\u007f\u009b2J" }));
+    expect(line).toBe('<6>x service="\\u007f\\u009b2J"\n');
+  });
+
   it("cannot pretend to have a field that it has not", () => {
     const line = formatRecord(JSON.stringify({ level: 30, msg: "x", service: 'a" code="b' }));
     expect(line).toBe('<6>x service="a\\" code=\\"b"\n');
