@@ -5,9 +5,9 @@ import type { Server } from "node:http";
 import { dirname } from "node:path";
 import { exitCodes } from "../errors/catalogue.ts";
 import { asMosError } from "../errors/mos-error.ts";
-import { lockPath } from "../generation/places.ts";
+import { lockPath, startsPath } from "../generation/places.ts";
 import type { Transaction } from "../generation/transaction.ts";
-import { makeDirectory } from "../system/atomic-file.ts";
+import { discard, makeDirectory } from "../system/atomic-file.ts";
 import { withLock } from "../system/lock.ts";
 import { mosVersion } from "../system/version.ts";
 import { notify, watchdogIntervalMs } from "../systemd/notify.ts";
@@ -53,8 +53,18 @@ export async function main(args: readonly string[]): Promise<void> {
   if (trial === undefined && outcome.kind !== "refused")
     operations.first(ready.then(() => settle(context, onTrial)));
   await ready;
+  await endCount(context);
   if (trial !== undefined) await watch(context, trial, onTrial);
   if (outcome.kind === "refused") await startRecovery(context);
+}
+
+/** This start has come up, so it does not count among those that did not (mos-starts.sh). */
+async function endCount({ places }: AgentContext): Promise<void> {
+  try {
+    await discard(startsPath(places));
+  } catch (error) {
+    log.warn({ about: startsPath(places) }, asMosError(error).message);
+  }
 }
 
 /** Looks for a release that can be verified, and goes on looking: nothing runs here. */

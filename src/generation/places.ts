@@ -52,6 +52,11 @@ export function failuresPath({ state }: Places): string {
   return join(state, "failed.json");
 }
 
+/** Starts of this system that no agent has seen the end of; written in the initrd (mos-starts.sh). */
+export function startsPath({ state }: Places): string {
+  return join(state, "starts");
+}
+
 export function lockPath({ run }: Places): string {
   return join(run, "lock");
 }

@@ -78,7 +78,7 @@ const known = [
   /^oci\/\.partial-[0-9a-f]{64}$/,
   /^(generations|trust)\/[1-9][0-9]*(\/[a-z0-9.-]+)?$/,
   /^(generations|trust)\/\.[1-9][0-9]*\.tmp(\/[a-z0-9.-]+)?$/,
-  /^(current|previous|idmaps\.json|epoch\.json|journal\.json|failed\.json)$/,
+  /^(current|previous|idmaps\.json|epoch\.json|journal\.json|failed\.json|starts)$/,
   /^(oci\/)?\.[a-z.-]+\.[0-9a-f]{12}\.tmp$/,
 ];
 

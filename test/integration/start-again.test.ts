@@ -1,6 +1,7 @@
 // What a device does by itself when a system does not start, or its agent does not run: the scripts that decide, on
 // files that stand for the firmware's variables. The real thing is in test/secure/update.test.ts.
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { run } from "../../src/system/process.ts";
@@ -36,18 +37,36 @@ async function isolated(directory: string): Promise<string> {
   return programs;
 }
 
-/** Runs the script as mos-refused.service does, where the loader has left these variables and the stage these files. */
-async function refused(
+/** The scripts by the names that they have in an initrd. */
+async function installScripts(directory: string): Promise<string> {
+  const programs = join(directory, "mos");
+  await mkdir(programs);
+  for (const name of ["mos-loader", "mos-refused", "mos-starts"])
+    await copyFile(join(checkout, "initrd-hooks/dracut/60mos", `${name}.sh`), join(programs, name));
+  return programs;
+}
+
+/** The firmware's variables with these texts, at the place that the scripts look at once `efi` is mounted. */
+async function placeVariables(
+  directory: string,
   variables: Readonly<Record<string, readonly string[]>>,
-  left: Readonly<Record<string, string>> = {},
-): Promise<Ending> {
-  const directory = await temporaryDirectory();
+): Promise<string> {
   const efi = join(directory, "efi/efi/efivars");
   await mkdir(efi, { recursive: true });
   for (const [name, texts] of Object.entries(variables)) {
     // BOOTSERVICE_ACCESS and RUNTIME_ACCESS.
     await writeFile(join(efi, `${name}-${loader}`), variable(6, texts));
   }
+  return efi;
+}
+
+/** Runs the script as mos-refused.service does, where the loader has left these variables and the stage these files. */
+async function refused(
+  variables: Readonly<Record<string, readonly string[]>>,
+  left: Readonly<Record<string, string>> = {},
+): Promise<Ending> {
+  const directory = await temporaryDirectory();
+  const efi = await placeVariables(directory, variables);
   await mkdir(join(directory, "run/mos"), { recursive: true });
   for (const [name, text] of Object.entries(left)) await writeFile(join(directory, "run/mos", name), text);
   await mkdir(join(directory, "proc"));
@@ -58,10 +77,10 @@ async function refused(
     mount --bind "$0/run" /run
     mount --bind "$0/proc" /proc
     [ ! -e /proc/version ]
-    PATH=$0/bin:$PATH sh "$1"`;
+    PATH=$0/bin:$PATH sh "$1/mos-refused"`;
   await isolated(directory);
-  const program = join(checkout, "initrd-hooks/dracut/60mos/mos-refused.sh");
-  const { stdout } = await run("unshare", ["--mount", "sh", "-ec", script, directory, program]);
+  const programs = await installScripts(directory);
+  const { stdout } = await run("unshare", ["--mount", "sh", "-ec", script, directory, programs]);
   const oneShot = `LoaderEntryOneShot-${loader}`;
   const names = await readdir(efi);
   return {
@@ -129,6 +148,92 @@ describe.skipIf(process.getuid?.() !== 0)("a system that does not start", () => 
     const listed = ["demo_2.0~rc1^a.efi", "windows.conf", "demo_1.0~0a1b2c3d+3.efi"];
     const { oneShot } = await refused({ LoaderEntrySelected: [listed[0] ?? ""], LoaderEntries: listed });
     expect(oneShot).toEqual(variable(7, [listed[2] ?? ""]));
+  });
+});
+
+describe.skipIf(process.getuid?.() !== 0)("a good system that does not come up", () => {
+  const LoaderEntries = ["demo_1.1.efi", "demo_1.0.efi"];
+  const good = { LoaderEntrySelected: ["demo_1.1.efi"], LoaderEntries };
+  const starts = "sysroot/var/lib/mos/starts";
+
+  /** Leaves the initrd this often, until that is not gone on with. @returns how often it was */
+  async function leaves(
+    directory: string,
+    times: number,
+    variables: Readonly<Record<string, readonly string[]>> = good,
+  ): Promise<number> {
+    const tools = join(directory, `tools-${await readdir(directory).then(({ length }) => length)}`);
+    await mkdir(tools);
+    await placeVariables(tools, variables);
+    const programs = await installScripts(tools);
+    const script = 'mount --bind "$0/efi" /sys/firmware; sh "$1/mos-starts" "$2"';
+    for (let i = 0; i < times; i++) {
+      const args = ["--mount", "sh", "-ec", script, tools, programs, join(directory, "sysroot")];
+      if ((await run("unshare", args, { accept: [0, 1] })).exitCode !== 0) return i;
+    }
+    return times;
+  }
+
+  async function device(): Promise<string> {
+    const directory = await temporaryDirectory();
+    await mkdir(join(directory, "sysroot/var/lib/mos"), { recursive: true });
+    return directory;
+  }
+
+  it("is not gone on with at its sixth start, and tried as often again when it is its turn", async () => {
+    const directory = await device();
+    expect(await leaves(directory, 20)).toBe(5);
+    expect(await leaves(directory, 20)).toBe(5);
+  });
+
+  it("counts anew once its agent has been there, or another one was started", async () => {
+    const directory = await device();
+    expect(await leaves(directory, 4)).toBe(4);
+    await rm(join(directory, starts));
+    expect(await leaves(directory, 4)).toBe(4);
+    // The last of three, so that there is one behind it.
+    const other = {
+      LoaderEntrySelected: ["demo_1.0.efi"],
+      LoaderEntries: [...LoaderEntries, "demo_0.9.efi"],
+    };
+    expect(await leaves(directory, 1, other)).toBe(1);
+    expect(await leaves(directory, 20)).toBe(5);
+  });
+
+  it.each([
+    ["there is none behind it", { ...good, LoaderEntrySelected: ["demo_1.0.efi"] }],
+    ["it is on trial", { ...good, LoaderBootCountPath: ["\\EFI\\Linux\\demo_1.1+2-1.efi"] }],
+    ["no loader has left anything", {}],
+  ])("is gone on with where %s", async (_, variables) => {
+    const directory = await device();
+    expect(await leaves(directory, 8, variables)).toBe(8);
+    expect(existsSync(join(directory, starts))).toBe(false);
+  });
+
+  it.each([
+    ["the file", starts],
+    ["its directory", "sysroot/var/lib/mos"],
+    ["one above", "sysroot/var/lib"],
+  ])("is gone on with, and nothing written elsewhere, where %s is a symlink", async (_, path) => {
+    const directory = await device();
+    await mkdir(join(directory, "elsewhere/mos"), { recursive: true });
+    await writeFile(join(directory, "elsewhere/file"), "as it was");
+    await rm(join(directory, path), { recursive: true, force: true });
+    await symlink(join(directory, path === starts ? "elsewhere/file" : "elsewhere"), join(directory, path));
+    expect(await leaves(directory, 8)).toBe(8);
+    expect(await readFile(join(directory, "elsewhere/file"), "utf8")).toBe("as it was");
+    expect((await readdir(join(directory, "elsewhere"), { recursive: true })).sort()).toEqual([
+      "file",
+      "mos",
+    ]);
+  });
+
+  it("is gone on with where it cannot be counted", async () => {
+    const directory = await device();
+    await mkdir(join(directory, starts));
+    expect(await leaves(directory, 8)).toBe(8);
+    await rm(join(directory, "sysroot/var"), { recursive: true });
+    expect(await leaves(directory, 8)).toBe(8);
   });
 });
 

@@ -238,4 +238,28 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
     },
     testMs,
   );
+
+  test(
+    "starts the system of before when what its first program needs cannot be read, after it has tried",
+    async () => {
+      const [panics, instead] = [
+        device().seen("Kernel panic"),
+        device().seen("starting demo_1.0.efi instead"),
+      ];
+      const library = await says("ls /usr/lib/*/systemd/libsystemd-shared-*.so");
+      const layer = join(second.targets ?? "", "blobs/sha256", rootLayer().slice("sha256:".length));
+      const at = await contentIn(systems.factory, library, layer);
+      await device().damage(rootLayer(), at, "systemctl --no-block reboot");
+      const status = await device().until("the first system to run", ({ system }) => {
+        return system !== undefined && system.hostfs === undefined;
+      });
+      systems.mark("the first system is back, after five panics");
+      expect(device().seen("Kernel panic") - panics).toBe(5);
+      expect(device().seen("5 starts of demo_1.1.efi came out of the initrd")).toBe(1);
+      expect(device().seen("starting demo_1.0.efi instead") - instead).toBe(1);
+      expect(status).toMatchObject({ generation: { number: 1 }, damage: [{ code: "boot-failed" }] });
+      await device().until("its services to be well", isWell);
+    },
+    testMs,
+  );
 });

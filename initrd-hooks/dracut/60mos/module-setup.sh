@@ -19,9 +19,10 @@ install() {
     mos-initrd-gate; do
     inst_simple "$moddir/$unit.service" "$systemdsystemunitdir/$unit.service"
   done
-  for script in mos-hostfs mos-hostfs-layers mos-medium mos-initrd mos-state mos-gate mos-refused; do
+  for script in mos-hostfs mos-hostfs-layers mos-medium mos-initrd mos-state mos-gate mos-starts mos-refused; do
     inst_script "$moddir/$script.sh" "/usr/lib/mos/$script"
   done
+  inst_simple "$moddir/mos-loader.sh" /usr/lib/mos/mos-loader
   inst_simple "$moddir/mos-hostfs-volatile.conf" \
     /etc/systemd/system/systemd-volatile-root.service.d/mos-hostfs-volatile.conf
   inst_simple "$moddir/61-mos-state.rules" /usr/lib/udev/rules.d/61-mos-state.rules
