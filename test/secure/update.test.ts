@@ -75,7 +75,13 @@ async function giveUp(generation: number): Promise<void> {
   expect(status.failures?.[0]?.code).toBe("boot-failed");
   expect(status.generation?.manifestDigest).toBe(before?.manifestDigest);
   expect(await says("cat /proc/cmdline")).toBe(second.targetsCommandLine);
-  expect(await device().images()).toEqual(["demo_1.0.efi", "demo_1.1.efi"]);
+  // The agent sees to that when it has told systemd that it is up.
+  const images = async () => (await device().images()).join();
+  await device().machine.waitFor(
+    "its image to go",
+    async () => (await images()) === "demo_1.0.efi,demo_1.1.efi" || undefined,
+    300_000,
+  );
   expect(await says("mosctl status")).toContain(`generation ${generation} was given up`);
 }
 
