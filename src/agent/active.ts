@@ -48,7 +48,10 @@ function otherSystem({ number }: LoadedGeneration, { number: instead }: LoadedGe
   return new MosError(
     "boot-failed",
     `generation ${number} is of another system than the one that was started; generation ${instead} runs`,
-    { about },
+    {
+      about,
+      hint: "Unless somebody chose it in the boot loader's menu, the other did not come up: mosctl update to its release reads all of it and fetches anew what is damaged.",
+    },
   );
 }
 
