@@ -196,7 +196,7 @@ describe("a root of two layers", () => {
     expect(layer?.descriptor).toEqual(alone.descriptor);
     const bytes = await readFile(alone.path);
     expect(`sha256:${createHash("sha256").update(bytes).digest("hex")}`).toBe(alone.descriptor.digest);
-  });
+  }, 600_000);
 
   test.each([
     ["a device 0/0", { mark: { type: "char" } as Thing }],
