@@ -238,7 +238,8 @@ describe.runIf(process.env["MOS_TEST_UPDATE"] !== undefined)("a device with syst
       systems.mark("the second system is back: done");
       expect(device().seen("the stage in the initrd was interrupted, in a system that is on trial")).toBe(1);
       expect(device().seen("this system is on trial, and did not start: trying again")).toBe(1);
-      expect(device().seen("Starting mos-trial.service")).toBe(1);
+      // More than once when the agent fails again while the system is going down.
+      expect(device().seen("Starting mos-trial.service")).toBeGreaterThan(0);
       // units/mos-trial.timer alone would take 20 minutes for the second try.
       expect(performance.now() - begun).toBeLessThan(18 * 60_000);
     },
