@@ -118,6 +118,16 @@ describe("keys", () => {
     expect((await stat(at.path("a.sig"))).size).toBe(size);
     expect(await at.run("validate", "--key=x-public.pem", "a")).toMatchObject({ code: 0 });
   });
+  test("for ECDSA end it too when the signature of another kind begins as one of theirs does", async () => {
+    const at = await signed();
+    await at.put(pemFiles("ec-", generateKeyPairSync("ec", { namedCurve: "P-256" })));
+    await at.put({
+      "t/a.sig": Buffer.concat([Buffer.from("VALIDTR\x01\x30", "latin1"), Buffer.alloc(63, 7)]),
+    });
+    const { code, err } = await at.run("validate", "--key=ec-public.pem", "--key=public.pem", "t/a");
+    expect(code).toBe(1);
+    expect(err).toContain("(as a): Error validating digest");
+  });
   test("for ECDSA before the right one end the search with an error", async () => {
     const at = await signed();
     await at.put(pemFiles("ec-", generateKeyPairSync("ec", { namedCurve: "P-256" })));
