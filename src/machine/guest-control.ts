@@ -134,7 +134,11 @@ for (;;) {
     for my $stream (qw(out err)) { vec($readable, fileno $job->{$stream}, 1) = 1 if $job->{$stream} }
     vec($writable, fileno $job->{in}, 1) = 1 if $job->{in} && (length $job->{input} || $job->{eof});
   }
-  next if select($readable, $writable, undef, undef) < 0;
+  # While jobs run, twice a second: a handler of Perl's runs between its operations, so a signal that comes after the
+  # last of them and before the kernel waits writes nothing to the pipe.
+  my $ready = select($readable, $writable, undef, %jobs ? 0.5 : undef);
+  reap() if $ready == 0;
+  next if $ready <= 0;
   for my $id (keys %jobs) {
     feed($jobs{$id}) if $jobs{$id}{in} && vec($writable, fileno $jobs{$id}{in}, 1);
     for my $stream (qw(out err)) {
