@@ -1,7 +1,7 @@
 // A quadlet as the service that quadlet makes of it (podman-systemd.unit(5)), for devices whose podman has no quadlet, or
 // one that does not know every key: UIDMap=, Entrypoint=, StopTimeout=, AddHost= and StopSignal= came one after the other
-// between 4.4 and 5.3. podman run itself has known all that is asked of it since before 4.4, but waiting for a container's
-// health, which is therefore done beside it.
+// after 4.4. podman itself has known since 4.3 all that is asked of it here; what later ones do by themselves, scripts do
+// (packaging/podman).
 import { MosError } from "../errors/mos-error.ts";
 import {
   type Entry,
@@ -126,7 +126,7 @@ function serviceEntries(of: Quadlet["of"], sections: readonly Section[]): Entry[
   const isOneshot = entriesOf(sections, "Service").some(
     ([key, value]) => key === "Type" && value === "oneshot",
   );
-  // By its name, where quadlet has a file with its id: podman leaves that file behind before 4.4.
+  // By its name, where quadlet has a file with its id: podman 4.3 leaves that file behind.
   const removal = `podman rm --volumes --force --ignore ${containerName(of.service)}`;
   const first = ["--replace", "--rm", "--cgroups=split"];
   const detached = isOneshot ? [] : ["--detach", `--sdnotify=${notifier(container)}`];
@@ -155,7 +155,7 @@ function notifier(container: readonly Entry[]): "container" | "conmon" {
   return lineOf(container, "Notify") === "true" ? "container" : "conmon";
 }
 
-/** podman waits for a container's health by itself from 4.7 on (`--sdnotify=healthy`). */
+/** Later podmans wait for a container's health by themselves (`--sdnotify=healthy`). */
 function healthEntries(service: string, container: readonly Entry[]): Entry[] {
   if (lineOf(container, "Notify") !== "healthy") return [];
   const interval = lineOf(container, "HealthInterval") ?? "1s";

@@ -1,7 +1,7 @@
 // The bytes of the validator format: what is signed, and what a `.sig` file holds. Pure.
 // reference: containers/validator 0.2.2, byte formats.
 import { type KeyObject, sign, verify } from "node:crypto";
-import { DerFields, readDer, tags } from "../trust/der.ts";
+import { readEcdsa } from "../trust/algorithms.ts";
 import { type ByteText, toBytes } from "./byte-path.ts";
 
 /** "VALIDTR" and the format's version, 1. */
@@ -54,22 +54,9 @@ export function checkSignature(
   for (const key of keys) {
     if (onlyEd25519 && key.asymmetricKeyType !== "ed25519") continue;
     if (verify(null, blob, key, signature)) return { isValid: true, key };
-    if (key.asymmetricKeyType === "ec" && !isOfEcdsa(signature)) {
+    if (key.asymmetricKeyType === "ec" && readEcdsa(signature) === undefined) {
       return { isValid: false, detail: "Error validating digest" };
     }
   }
   return { isValid: false, detail: undefined };
-}
-
-/** Whether these bytes can be an ECDSA signature at all: a SEQUENCE of two INTEGERs, in DER (SEC 1, C.5). */
-function isOfEcdsa(signature: Uint8Array): boolean {
-  try {
-    const fields = new DerFields(readDer(signature), tags.sequence, "an ECDSA signature");
-    for (const name of ["r", "s"]) fields.take(tags.integer, name);
-    fields.end();
-    return true;
-  } catch (error) {
-    if (error instanceof SyntaxError) return false;
-    throw error;
-  }
 }

@@ -124,18 +124,26 @@ export function readPublicKey(element: DerElement): PublicKey {
   }
 }
 
-/** Whether an ECDSA signature is canonical DER of r and s in 1..n-1 (RFC 3279 section 2.2.3, SEC 1 4.1.4). */
-function isCanonicalEcdsa(signature: Uint8Array): boolean {
+/** The numbers of an ECDSA signature in DER (RFC 3279 section 2.2.3); undefined when these bytes are none. */
+export function readEcdsa(signature: Uint8Array): { readonly r: bigint; readonly s: bigint } | undefined {
   try {
     const fields = new DerFields(readDer(signature), tags.sequence, "an ECDSA signature");
     const r = derInteger(fields.take(tags.integer, "r"));
     const s = derInteger(fields.take(tags.integer, "s"));
     fields.end();
-    return r >= 1n && r < p256Order && s >= 1n && s < p256Order;
+    return r < 0n || s < 0n ? undefined : { r, s };
   } catch (error) {
-    if (error instanceof SyntaxError) return false;
+    if (error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+/** Whether an ECDSA signature is canonical DER of r and s in 1..n-1 (SEC 1, 4.1.4). */
+function isCanonicalEcdsa(signature: Uint8Array): boolean {
+  const numbers = readEcdsa(signature);
+  if (numbers === undefined) return false;
+  const { r, s } = numbers;
+  return r >= 1n && r < p256Order && s >= 1n && s < p256Order;
 }
 
 /**

@@ -9,7 +9,7 @@ import { cacheDirectory } from "../../tools/cache.ts";
 import { guestDisk } from "../../tools/guest-disk.ts";
 import { buildUnderTest } from "../build-under-test.ts";
 
-interface Device extends AsyncDisposable {
+export interface Device extends AsyncDisposable {
   readonly machine: Machine;
   /** The guest is at `network.guestAddress`, this side at `network.hostAddress`, in namespace `network.name`. */
   readonly network: Network;

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Status } from "../../src/agent/status-model.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { busyboxRoot } from "../../tools/roots.ts";
-import { buildUnderTest } from "../build-under-test.ts";
 import { bootDevice } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
 import { updateOneOfTen } from "./ten-services.ts";
@@ -82,10 +81,7 @@ async function publish(yaml: string): Promise<string> {
 beforeAll(async () => {
   device = await bootDevice("health");
   machine = device.machine;
-  publisher = await Publisher.create(device.network, (await buildUnderTest()).executable);
-  await publisher.makeKeys();
-  await machine.exec(["mkdir", "-p", "/etc/mos"]);
-  await machine.putFile("/etc/mos/manifestCA.pem", await publisher.manifestCa(), 0o644);
+  publisher = await Publisher.trustedBy(device);
   root = join(publisher.directory, "root");
   await mkdir(root, { recursive: true });
   await cp(await busyboxRoot(), root, { recursive: true, verbatimSymlinks: true });

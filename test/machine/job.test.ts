@@ -3,7 +3,6 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { Machine } from "../../src/machine/machine.ts";
 import { busyboxRoot } from "../../tools/roots.ts";
-import { buildUnderTest } from "../build-under-test.ts";
 import { exampleJob } from "./example-services.ts";
 import { bootDevice } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
@@ -20,10 +19,7 @@ async function run(...command: string[]): Promise<{ readonly exit: number; reado
 beforeAll(async () => {
   device = await bootDevice("job");
   machine = device.machine;
-  publisher = await Publisher.create(device.network, (await buildUnderTest()).executable);
-  await publisher.makeKeys();
-  await machine.exec(["mkdir", "-p", "/etc/mos"]);
-  await machine.putFile("/etc/mos/manifestCA.pem", await publisher.manifestCa(), 0o644);
+  publisher = await Publisher.trustedBy(device);
 });
 afterAll(async () => {
   await publisher?.[Symbol.asyncDispose]();

@@ -3,7 +3,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { buildUnderTest } from "../build-under-test.ts";
 import { tarImage } from "./example-services.ts";
 import { bootDevice } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
@@ -41,10 +40,7 @@ async function answering(from: number, count: number): Promise<string> {
 beforeAll(async () => {
   if (!isAsked) return;
   device = await bootDevice("many", { memoryMiB: 3072 });
-  publisher = await Publisher.create(device.network, (await buildUnderTest()).executable);
-  await publisher.makeKeys();
-  await device.machine.exec(["mkdir", "-p", "/etc/mos"]);
-  await device.machine.putFile("/etc/mos/manifestCA.pem", await publisher.manifestCa(), 0o644);
+  publisher = await Publisher.trustedBy(device);
   // The deleted file has another name's content in each: no layer is like another.
   for (let at = 0; at < all + some; at++) {
     const directory = join(publisher.directory, `${at}`);

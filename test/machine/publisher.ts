@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Network } from "../../src/machine/network.ts";
 import { type RunResult, run } from "../../src/system/process.ts";
+import { buildUnderTest } from "../build-under-test.ts";
+import type { Device } from "./harness.ts";
 
 const port = 5000;
 
@@ -67,6 +69,15 @@ export class Publisher implements AsyncDisposable {
   static async create(network: Network, executable: string): Promise<Publisher> {
     const publisher = new Publisher(network, executable, await mkdtemp(join(tmpdir(), "mos-publisher-")));
     await publisher.registry.start();
+    return publisher;
+  }
+
+  /** The same with keys, and of the build under test; the device trusts it. */
+  static async trustedBy({ machine, network }: Device): Promise<Publisher> {
+    const publisher = await Publisher.create(network, (await buildUnderTest()).executable);
+    await publisher.makeKeys();
+    await machine.exec(["mkdir", "-p", "/etc/mos"]);
+    await machine.putFile("/etc/mos/manifestCA.pem", await publisher.manifestCa(), 0o644);
     return publisher;
   }
 

@@ -7,7 +7,6 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "v
 import type { Machine } from "../../src/machine/machine.ts";
 import { addressesOn, networksOf, plainAddress } from "../../src/manifest/networks.ts";
 import { busyboxRoot, olderPodman, toolsRoot } from "../../tools/roots.ts";
-import { buildUnderTest } from "../build-under-test.ts";
 import { addHealthcheck, exampleServices, tarImage } from "./example-services.ts";
 import { bootDevice, downgradePodman } from "./harness.ts";
 import { Publisher } from "./publisher.ts";
@@ -149,10 +148,7 @@ beforeAll(async () => {
   device = await bootDevice("services", isOlder ? { share: await olderPodman() } : {});
   machine = device.machine;
   if (isOlder) await downgradePodman(machine);
-  publisher = await Publisher.create(device.network, (await buildUnderTest()).executable);
-  await publisher.makeKeys();
-  await machine.exec(["mkdir", "-p", "/etc/mos"]);
-  await machine.putFile("/etc/mos/manifestCA.pem", await publisher.manifestCa(), 0o644);
+  publisher = await Publisher.trustedBy(device);
   const root = join(publisher.directory, "root");
   await mkdir(root, { recursive: true });
   await cp(await busyboxRoot(), root, { recursive: true, verbatimSymlinks: true });
