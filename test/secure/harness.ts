@@ -24,7 +24,7 @@ export const guestOptions: readonly string[] = [
   ...["lsm=landlock,lockdown", "mitigations=off", "tsc=reliable", "clocksource=tsc"],
   ...["audit=0", "random.trust_cpu=on", "no_timer_check", "panic=5"],
   // A root that cannot be verified never appears; it takes 6 s to, emulated.
-  "systemd.default_device_timeout_sec=60",
+  "systemd.default_device_timeout_sec=30",
 ];
 
 /** What a machine is put together from. */
