@@ -76,6 +76,8 @@ async function stage(tree: string, executable: string, stamp: Stamp): Promise<vo
   for (const name of ["agent-ended", "bootkit-kernel", "esp-steps", "grow-state"]) {
     await put(`usr/lib/mos/${name}`, await readFile(join(checkout, "packaging/boot", name)), 0o755);
   }
+  const rules = "99-zz-mos.rules";
+  await put(`usr/lib/udev/rules.d/${rules}`, await readFile(join(checkout, "packaging/boot", rules)));
   const growth = "50-mos-state.conf";
   await put(`usr/lib/mos/repart.d/${growth}`, await readFile(join(checkout, "packaging/boot", growth)));
   await stageManual(put);

@@ -416,6 +416,11 @@ describe("a device", () => {
     expect((await service("web")).error?.about).toBe(layers[0]?.digest);
     expect(await service("other")).toMatchObject({ state: "running" });
     expect(await fetchPage(81)).toContain("other");
+    // The device of the layer is there, whatever udev could read of it, and was not waited for.
+    const device = `dev-mapper-mos\\x2d${layers[0]?.rootHash.slice(0, 16)}.device`;
+    expect((await machine.exec(["systemctl", "is-active", device], { accept: "any" })).stdout).toBe(
+      "active\n",
+    );
   });
 
   it("is repaired by an update to the same manifest, which fetches the damaged layer again", async () => {
