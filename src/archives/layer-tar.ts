@@ -137,7 +137,7 @@ function member(found: TarHeader, known: Extended, kind: LayerKind): LayerMember
 
 /**
  * Goes through the members of a layer.
- * @param pieces its bytes, unpacked
+ * @param pieces its bytes, unpacked; read to their end
  * @param limit how many of them there may be
  * @param each gets every member, and of a file its content, which it need not read to its end, and where that begins
  * @throws MosError `archive-refused`
@@ -168,4 +168,5 @@ export async function readLayerTar(
     for await (const _ of content);
     if (!(await source.isAtEnd())) await source.take(padding(one.size));
   }
+  await source.readToTheEnd();
 }

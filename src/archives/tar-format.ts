@@ -62,6 +62,12 @@ export class TarBytes {
     return false;
   }
 
+  /** Reads what is left, and forgets it: a program does not end before all that it writes has been read. */
+  async readToTheEnd(): Promise<void> {
+    while (await this.more());
+    this.rest = Buffer.alloc(0);
+  }
+
   /** Whether nothing but zeros is left. */
   async isZeroToTheEnd(): Promise<boolean> {
     do {

@@ -106,5 +106,6 @@ export async function* mapOwners(
     }
     before = { header: undefined, records: [], names: [] };
   }
+  await source.readToTheEnd();
   yield Buffer.alloc(2 * block);
 }

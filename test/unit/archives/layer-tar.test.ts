@@ -101,6 +101,23 @@ describe("a tar archive of members with everything", () => {
     );
   });
 
+  // The program that writes it ends when all of that was read, and somebody waits for its end.
+  it("is read on when its members have ended: what fills its last record comes later", async () => {
+    let isRead = false;
+    async function* slowly(): AsyncGenerator<Uint8Array> {
+      yield tarOf([{ path: "file", content: "x" }]);
+      yield Buffer.alloc(4096);
+      yield Buffer.alloc(4096);
+      isRead = true;
+    }
+    await readLayerTar(slowly(), 2 ** 30, () => Promise.resolve());
+    expect(isRead).toBe(true);
+    isRead = false;
+    for await (const _ of mapOwners(slowly(), 2 ** 30, (same) => same));
+    expect(isRead).toBe(true);
+    await expect(readLayerTar(slowly(), 8000, () => Promise.resolve())).rejects.toThrow("more than 8000");
+  });
+
   it("with an owner who is nobody there is refused", async () => {
     await expect(mapped(tarOf([{ path: "x" }]), () => undefined)).rejects.toMatchObject({
       code: "archive-refused",
