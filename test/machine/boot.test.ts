@@ -105,6 +105,21 @@ describe("a guest", () => {
     await network.setHost(true);
   });
 
+  it("has nothing of mos any more when its package is removed", async () => {
+    const { machine } = device;
+    const generator = "/usr/lib/systemd/system-generators/podman-system-generator";
+    // A podman without quadlet: what the package's hook leaves for that goes too.
+    await machine.exec(
+      `mv ${generator} /root/kept; /usr/lib/mos/quadlet-setup; test -e /usr/lib/mos/without-quadlet; mv /root/kept ${generator}`,
+    );
+    await machine.exec(["dpkg", "--remove", "mos"]);
+    const found = await machine.exec(
+      "find /usr /run/systemd -name 'mos*' ! -path '*/mos-machine*' ! -path /usr/share/doc/mos*",
+    );
+    expect(found.stdout).toBe("");
+    expect((await machine.exec("systemctl --failed --plain --no-legend")).stdout).toBe("");
+  });
+
   it("keeps what was synced over a power cut, and a reboot", { timeout: 300_000 }, async () => {
     const { machine } = device;
     await machine.exec("echo kept > /root/kept; sync");
